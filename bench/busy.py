@@ -1,0 +1,91 @@
+"""The busy neighbour: the same forward pass while another process keeps one of two cores busy.
+
+Fixed shares of work wait for the slowest thread; small tiles claimed one by one do not. What counts here is the
+mean and not the median, because the harm lies in the calls that take very long.
+"""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+from .check import problem
+from .others import Watch
+from .results import BusyRow
+from .work import Case, expected, inputs
+from .worker import Worker, WorkerError
+
+CASE = Case("linear", "relu", (128, 784, 256))
+THREADS = 2
+SPIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print(flush=True)\nwhile True: pass"
+
+
+def measure(libraries, backend, rounds, seconds):
+    """A BusyRow for each of `libraries`. In each round all are timed quiet, then all busy, `seconds` each."""
+    rows = [BusyRow(library, "", CASE.shape, THREADS) for library in libraries]
+    cpus = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else []
+    if len(cpus) < 2:
+        for row in rows:
+            row.problem = "needs two CPUs and a system that can bind a process to one of them"
+        return rows
+    workers = {}
+    try:
+        for row in rows:
+            _start(row, workers, backend, cpus)
+        _time([row for row in rows if not row.problem], workers, cpus[0], rounds, seconds)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return rows
+
+
+def _start(row, workers, backend, cpus):
+    """Starts the row's library and checks its result."""
+    try:
+        worker = workers[row.library] = Worker(row.library, THREADS, backend, cpus)
+        names, notes = worker.prepare(CASE, False)
+        if not names:
+            row.problem = "; ".join(notes)
+            return
+        row.version = names[0]
+        row.problem = problem(worker.result(names[0]), expected(CASE, inputs(CASE)), CASE.dtype, CASE.depth)
+    except WorkerError as e:
+        row.problem = str(e)
+
+
+def _time(rows, workers, cpu, rounds, seconds):
+    """Fills the rows: quiet and busy times by turns, and what strangers did in the quiet half."""
+
+    def mean(row):
+        calls = often[row.library]
+        return workers[row.library].time(row.version, calls) / calls
+
+    shares = []
+    try:
+        often = {row.library: 10 for row in rows}
+        often = {row.library: max(1, round(seconds / mean(row))) for row in rows}
+        for _ in range(rounds):
+            watch = Watch(workers.values())
+            for row in rows:
+                row.quiet.append(mean(row))
+            shares.append(watch.share())
+            with busy_core(cpu):
+                for row in rows:
+                    row.busy.append(mean(row))
+    except WorkerError as e:  # without one of them the turns of the others mean nothing
+        for row in rows:
+            row.problem = str(e)
+        return
+    for row in rows:
+        row.others = None if None in shares else max(shares)
+
+
+@contextmanager
+def busy_core(cpu):
+    """Within the block, another process computes on that CPU without a pause."""
+    with subprocess.Popen([sys.executable, "-c", SPIN, str(cpu)], stdout=subprocess.PIPE) as neighbour:
+        try:
+            neighbour.stdout.readline()  # it is there
+            yield
+        finally:
+            neighbour.kill()

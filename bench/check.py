@@ -1,0 +1,33 @@
+"""Is a result right? Judged in one place, before anything is timed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def problem(
+    results: Sequence[np.ndarray], expected: Sequence[np.ndarray], dtype: str, depth: int
+) -> str | None:
+    """What is wrong with `results`, or None.
+
+    expected: the float64 reference. depth: how many terms the longest sum has. Rounding errors of such a sum
+    grow like its square root; sixteen times that, relative to the element or to the typical element, passes any
+    order of summation and catches anything less exact, such as a product in bfloat16 or TF32.
+    """
+    if len(results) != len(expected):
+        return f"{len(results)} results where {len(expected)} were expected"
+    tolerance = 16 * float(np.finfo(dtype).eps) * max(depth, 1) ** 0.5
+    for number, (got, want) in enumerate(zip(results, expected)):
+        name = f"result {number}" if len(expected) > 1 else "the result"
+        if got.shape != want.shape:
+            return f"{name} has shape {got.shape}, expected {want.shape}"
+        if got.dtype != dtype:
+            return f"{name} is {got.dtype}, expected {dtype}"
+        if want.size == 0:
+            continue
+        size = np.maximum(np.abs(want), np.sqrt(np.mean(np.square(want))))
+        error = np.abs(got - want)
+        if not (error <= tolerance * size).all():  # a NaN is not <= anything
+            worst = (error / np.where(size > 0, size, 1)).max()
+            return f"{name} is wrong: relative error {worst:.1e}, rounding explains {tolerance:.1e}"
+    return None

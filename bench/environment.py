@@ -1,0 +1,79 @@
+"""What was measured on what: machine, versions, revision, and what else the machine was doing."""
+
+import contextlib
+import io
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def describe():
+    """The machine and this run, as a dict of strings and numbers."""
+    return {
+        "cpu": _cpu(),
+        "cpus": usable_cpus(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "revision": _revision(),
+        "load_average": load_average(),
+    }
+
+
+def of_library(library):
+    """What a library says about itself, in its own process: its version and, of fastmlp, what runs where."""
+    try:
+        found = {"version": version(library)}
+    except PackageNotFoundError:
+        found = {"version": "not installed as a package"}
+    if library == "fastmlp":
+        import fastmlp
+
+        found["backend"] = fastmlp.get_backend()
+        found |= _shown(fastmlp.show_config)
+    return found
+
+
+def _shown(show_config):
+    """The instruction set and the number of threads, out of what show_config() prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(PackageNotFoundError):
+        show_config()
+    lines = (line.split(maxsplit=1) for line in printed.getvalue().splitlines())
+    shown = {line[0]: line[1] for line in lines if len(line) == 2}
+    return {key: shown[key].split(" (")[0] for key in ("instructions", "threads") if key in shown}
+
+
+def usable_cpus():
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_average():
+    """The one-minute load, or None where the system has none."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _cpu():
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _revision():
+    """The git revision that this file belongs to, "-dirty" if it was changed since; None outside a checkout."""
+    here = Path(__file__).resolve()
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        _git(
+            here, "ls-files", "--error-unmatch", here.name
+        )  # an installed copy may lie in a stranger's checkout
+        return _git(here, "describe", "--always", "--dirty")
+    return None
+
+
+def _git(file, *args):
+    done = subprocess.run(["git", *args], cwd=file.parent, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,132 @@
+"""torch at its best, on the CPU. Imported in torch's own process only.
+
+Three families, all timed, the fastest one counts:
+
+- "eager", "autograd": what a program written in torch runs. Forward in inference mode, element-wise steps in
+  place where torch has them. Backward over a graph that is already there.
+- "out=": the same operators called by hand, each writing into memory that is already there, in inference mode.
+- "compile": torch.compile(fullgraph=True, dynamic=False) in inference mode. The weights stay arguments, as they
+  are for fastmlp; freezing them into the compiled code would be another task.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .peers import Arrays, Version
+from .work import Case
+
+aten = torch.ops.aten
+GELU = F.gelu  # 'none': erf
+
+
+def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
+    t = {name: torch.from_numpy(v) for name, v in a.items()}
+    ways = {
+        "linear": _linear,
+        "backward": _backward,
+        "softmax": _softmax,
+        "cross_entropy": _cross_entropy,
+        "tiny": _tiny,
+    }
+    eager, function, args = ways[case.section](case, t)
+    if compiled:
+        eager.append(_compile(function, args))
+    return eager
+
+
+def _inference(name, call) -> Version:
+    return Version(name, call, torch.inference_mode)
+
+
+def _compile(function, args) -> Version:
+    torch.compiler.reset()  # every case starts with an empty cache, so that none falls back for having too many
+    fast = torch.compile(function, fullgraph=True, dynamic=False)
+    return _inference("compile", lambda: fast(*args))
+
+
+# each of the following gives: the eager versions, a function for torch.compile, and its arguments
+
+
+def _linear(case, t):
+    x, w, b = t["x"], t["w"], t["b"]
+    wt = w.t()
+    y = torch.empty(len(x), len(w), dtype=x.dtype)
+    z = torch.empty_like(y)
+    eager = {
+        "relu": lambda: F.linear(x, w, b).relu_(),
+        "tanh": lambda: F.linear(x, w, b).tanh_(),
+        "gelu": lambda: GELU(F.linear(x, w, b)),
+    }
+    into = {
+        "relu": lambda: torch.addmm(b, x, wt, out=y).relu_(),
+        "tanh": lambda: torch.addmm(b, x, wt, out=y).tanh_(),
+        "gelu": lambda: GELU(torch.addmm(b, x, wt, out=z), out=y),
+    }
+    act = {"relu": torch.relu, "tanh": torch.tanh, "gelu": GELU}[case.kernel]
+    found = [_inference("eager", eager[case.kernel]), _inference("out=", into[case.kernel])]
+    return found, lambda x, w, b: act(F.linear(x, w, b)), (x, w, b)
+
+
+def _tiny(case, t):
+    x, w, b = t["x"], t["w"], t["b"]
+    found = [
+        _inference("relu(linear)", lambda: F.relu(F.linear(x, w, b))),
+        _inference("linear.relu_", lambda: F.linear(x, w, b).relu_()),
+    ]
+    return found, lambda x, w, b: F.relu(F.linear(x, w, b)), (x, w, b)
+
+
+def _backward(case, t):
+    x, w, b, dy, y = (t[name] for name in ("x", "w", "b", "dy", "y"))
+    leaves = [v.clone().requires_grad_() for v in (x, w, b)]
+    own_y = F.relu(F.linear(*leaves))
+    dz, dx, dw, db = torch.empty_like(dy), torch.empty_like(x), torch.empty_like(w), torch.empty_like(b)
+    mask = aten.threshold_backward.grad_input
+
+    def by_hand(dy, y, x, w):
+        dz = aten.threshold_backward.default(dy, y, 0)
+        return dz.mm(w), dz.t().mm(x), dz.sum(0)
+
+    def into():
+        mask(dy, y, 0, grad_input=dz)
+        return torch.mm(dz, w, out=dx), torch.mm(dz.t(), x, out=dw), torch.sum(dz, 0, out=db)
+
+    found = [
+        Version("autograd", lambda: torch.autograd.grad(own_y, leaves, dy, retain_graph=True)),
+        _inference("out=", into),
+    ]
+    return found, by_hand, (dy, y, x, w)
+
+
+def _softmax(case, t):
+    x = t["x"]
+    y = torch.empty_like(x)
+    function = getattr(torch, case.kernel)
+    found = [_inference("eager", lambda: function(x, 1)), _inference("out=", lambda: function(x, 1, out=y))]
+    return found, lambda x: function(x, 1), (x,)
+
+
+def _cross_entropy(case, t):
+    x, labels = t["x"], t["labels"]
+    leaf = x.clone().requires_grad_()
+    rows = torch.arange(len(x))
+    log_p = torch.empty_like(x)
+
+    def autograd():
+        loss = F.cross_entropy(leaf, labels)
+        return loss.detach(), *torch.autograd.grad(loss, leaf)
+
+    def into():
+        torch.log_softmax(x, 1, out=log_p)
+        loss = F.nll_loss(log_p, labels)
+        p = log_p.exp_().mul_(1 / len(x))
+        p[rows, labels] -= 1 / len(x)
+        return loss, p
+
+    def by_hand(x, labels):
+        log_p = torch.log_softmax(x, 1)
+        loss = F.nll_loss(log_p, labels)
+        one_hot = labels[:, None] == torch.arange(x.shape[1])
+        return loss, (log_p.exp() - one_hot) / len(x)
+
+    return [Version("autograd", autograd), _inference("out=", into)], by_hand, (x, labels)

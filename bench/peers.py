@@ -1,0 +1,150 @@
+"""How each library does each case, at its best.
+
+`versions(library, case, arrays)` gives one or more ways; all of them are checked and timed, and the fastest one
+stands for the library. Every library gets the same arrays, layout and number of threads, and may write into an
+array that is already there wherever it can (`out=`), except in the section "tiny", which is about calls as
+people write them.
+
+torch's ways are in peer_torch.py, which is imported when they are first asked for, in torch's own process.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+
+from .work import Case
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class Version:
+    """One way to do a case. `call()` returns its result or results; calls run within `context()`."""
+
+    name: str
+    call: Callable[[], object]
+    context: Callable[[], AbstractContextManager] = nullcontext
+
+
+def versions(library: str, case: Case, a: Arrays, compiled: bool = False) -> list[Version]:
+    """The ways in which `library` does `case`; none where it has no such operation.
+
+    compiled: also torch.compile, which takes seconds for every case.
+    """
+    if library == "torch":
+        from .peer_torch import versions as of_torch
+
+        return of_torch(case, a, compiled)
+    return {"fastmlp": _fastmlp, "numpy": _numpy}[library](case, a)
+
+
+def use_threads(library: str, threads: int, backend: str | None) -> None:
+    """Imports a library and tells it how many threads to use.
+
+    NumPy's BLAS, also beneath fastmlp's "numpy" backend, has been told by the environment when it was loaded.
+    Unless that backend was asked for by name, fastmlp must have a compiled one: RuntimeError.
+    """
+    if library == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+    elif library == "fastmlp" and backend != "numpy":
+        import fastmlp
+
+        fastmlp.set_num_threads(threads)
+    elif library not in ("fastmlp", "numpy"):
+        raise ValueError(f"unknown library {library!r}")
+
+
+def _fastmlp(case: Case, a: Arrays) -> list[Version]:
+    from fastmlp import ops
+
+    x, w, b = a.get("x"), a.get("w"), a.get("b")
+    act = case.kernel
+    if case.section == "tiny":
+        return [Version("ops.linear", lambda: ops.linear(x, w, b, act))]
+    if case.section == "linear":
+        y = np.empty((len(x), len(w)), x.dtype)
+        return [Version("ops.linear", lambda: ops.linear(x, w, b, act, out=y))]
+    if case.section == "backward":
+        dy, y = a["dy"], a["y"]
+        dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty_like(b)
+        call = ops.linear_backward
+        return [Version("ops.linear_backward", lambda: call(dy, x, w, y, act, dx=dx, dw=dw, db=db))]
+    out = np.empty_like(x)
+    if case.section == "softmax":
+        function = getattr(ops, case.kernel)
+        return [Version(f"ops.{case.kernel}", lambda: function(x, out=out))]
+    labels = a["labels"]
+    return [Version("ops.cross_entropy", lambda: ops.cross_entropy(x, labels, out=out))]
+
+
+def _numpy(case: Case, a: Arrays) -> list[Version]:
+    """NumPy at its best, in place; it has no erf, and so no gelu."""
+    x, w, b = a.get("x"), a.get("w"), a.get("b")
+    if case.kernel == "gelu":
+        return []
+    if case.section == "tiny":
+        return [Version("maximum(x @ w.T + b, 0)", lambda: np.maximum(x @ w.T + b, 0))]
+    if case.section == "linear":
+        return [Version("matmul, += b, in place", _numpy_linear(x, w, b, case.kernel))]
+    if case.section == "backward":
+        return [Version("matmul, in place", _numpy_backward(x, w, b, a["dy"], a["y"]))]
+    if case.section == "softmax":
+        return [Version("in place", _numpy_softmax(x, case.kernel))]
+    return [Version("in place", _numpy_cross_entropy(x, a["labels"]))]
+
+
+def _numpy_linear(x, w, b, act):
+    y = np.empty((len(x), len(w)), x.dtype)
+
+    def call():
+        np.matmul(x, w.T, out=y)
+        np.add(y, b, out=y)
+        return np.maximum(y, 0, out=y) if act == "relu" else np.tanh(y, out=y)
+
+    return call
+
+
+def _numpy_backward(x, w, b, dy, y):
+    dz, dx, dw, db = np.empty_like(dy), np.empty_like(x), np.empty_like(w), np.empty_like(b)
+
+    def call():
+        np.multiply(dy, y > 0, out=dz)
+        return np.matmul(dz, w, out=dx), np.matmul(dz.T, x, out=dw), np.sum(dz, axis=0, out=db)
+
+    return call
+
+
+def _numpy_softmax(x, kernel):
+    y = np.empty_like(x)
+
+    def softmax():
+        np.subtract(x, x.max(axis=1, keepdims=True), out=y)
+        np.exp(y, out=y)
+        return np.divide(y, y.sum(axis=1, keepdims=True), out=y)
+
+    def log_softmax():
+        np.subtract(x, x.max(axis=1, keepdims=True), out=y)
+        return np.subtract(y, np.log(np.exp(y).sum(axis=1, keepdims=True)), out=y)
+
+    return softmax if kernel == "softmax" else log_softmax
+
+
+def _numpy_cross_entropy(x, labels):
+    rows = np.arange(len(x))
+    p = np.empty_like(x)
+
+    def call():
+        np.subtract(x, x.max(axis=1, keepdims=True), out=p)
+        picked = p[rows, labels]
+        np.exp(p, out=p)
+        sums = p.sum(axis=1)
+        loss = (np.log(sums) - picked).mean()
+        np.divide(p, (sums * len(x))[:, None], out=p)
+        p[rows, labels] -= 1 / x.dtype.type(len(x))
+        return loss, p
+
+    return call

@@ -1,0 +1,157 @@
+"""Puts a saved run into a README: `python -m fastmlp.bench.readme results.json README.md`.
+
+What stands between the two markers is replaced by tables that are made from the file alone: the same file gives
+the same text. Rows that lose are in bold and named again below their table.
+"""
+
+import sys
+from pathlib import Path
+
+from .report import WHAT, duration, options_text, shape_text, threads_text
+from .results import LOSING, Results, Row, geometric_mean, load
+from .targets import verdicts
+
+START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+
+
+def rewrite(text: str, results: Results) -> str:
+    """`text` with the tables of `results` between the markers. ValueError: it has not one of each, in order."""
+    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
+        raise ValueError(f"expected one {START} and, below it, one {END}")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    return f"{before}{START}\n{markdown(results)}\n{END}{after}"
+
+
+def markdown(results: Results) -> str:
+    """The whole block: what was measured on what, the targets, a table for each section."""
+    blocks = [_environment(results), _targets(results)]
+    blocks += [_section(results, *key) for key in _sections(results)]
+    blocks.append(_busy(results))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _environment(results: Results) -> str:
+    e = results.environment
+    fastmlp = results.libraries["fastmlp"]
+    extras = ", ".join(f"{key} {value}" for key, value in fastmlp.items() if key in ("backend", "instructions"))
+    peers = ", ".join(
+        f"{name} {facts['version']}" for name, facts in results.libraries.items() if name != "fastmlp"
+    )
+    ceilings = "; ".join(
+        f"{threads_text(c.threads)}: {c.fma_gflops['float32'] * c.threads:.0f} GFLOP/s FMA in float32, "
+        f"{c.copy_gbps:.0f} GB/s copy"
+        for c in results.ceilings
+        if c.fma_gflops
+    )
+    lines = [
+        f"Measured on {e['cpu']}, {e['cpus']} CPUs, {e['system']}, Python {e['python']}: fastmlp "
+        f"{fastmlp['version']} ({extras}; revision {e['revision'] or 'unknown'}) beside {peers}, all with the "
+        f"same number of threads, in turns ({options_text(results)}); every result was checked against the "
+        "float64 reference first.",
+        f"Ceilings measured in the same run: {ceilings}." if ceilings else "",
+        f"A number such as 1.50 is the peer's time over fastmlp's: above 1 fastmlp is faster. **Bold**: it "
+        f"loses (below {LOSING}). ~: noisy. !: other processes disturbed it. n/a: not timed.",
+        *(f"{peer} was not measured: {why}." for peer, why in results.missing.items()),
+        "" if results.complete else "**The run was interrupted; what is missing was not measured.**",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown, first column to the left, the others to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+
+
+def _targets(results: Results) -> str:
+    rows = []
+    for v in verdicts(results):
+        value = "n/a" if v.value is None else f"{v.value:.2f}{v.unit}"
+        state = "met" if v.met else "**missed**"
+        disturbed = f", {v.disturbed} of {v.rows} rows disturbed" if v.disturbed else ""
+        rows.append([v.name, threads_text(v.threads), v.bound.replace("<", "&lt;"), value, state + disturbed])
+    return _table(["Target", "threads", "aim", "measured", "verdict"], rows) if rows else ""
+
+
+def _sections(results: Results) -> list[tuple[str, str, str]]:
+    """(section, dtype, peer), in the order in which they were measured."""
+    return list(dict.fromkeys((row.section, row.dtype, row.peer) for row in results.rows))
+
+
+def _section(results: Results, section: str, dtype: str, peer: str) -> str:
+    """Shapes downwards; kernels and numbers of threads across."""
+    rows = [row for row in results.rows if (row.section, row.dtype, row.peer) == (section, dtype, peer)]
+    columns = sorted({(row.threads, _order(rows, row.kernel), row.kernel) for row in rows})
+    cells = {(row.shape, row.threads, row.kernel): row for row in rows}
+    first = columns[0]
+    head = ["shape", f"fastmlp, {first[2]}, {threads_text(first[0])}"]
+    head += [f"{kernel}, {threads_text(threads)}" for threads, _, kernel in columns]
+    body = []
+    for shape in dict.fromkeys(row.shape for row in rows):
+        of_shape = [cells.get((shape, threads, kernel)) for threads, _, kernel in columns]
+        body.append([shape_text(shape), _time(of_shape[0]), *map(_ratio, of_shape)])
+    means = [geometric_mean([r for r in rows if (r.threads, r.kernel) == (t, k)]) for t, _, k in columns]
+    body.append(["geometric mean", "", *("n/a" if mean is None else f"{mean:.2f}" for mean in means)])
+    title = f"**{WHAT[section]}; {dtype}, against {peer}**"
+    return "\n\n".join([title, _table(head, body), *_named(rows)])
+
+
+def _order(rows: list[Row], kernel: str) -> int:
+    return list(dict.fromkeys(row.kernel for row in rows)).index(kernel)
+
+
+def _time(row: Row | None) -> str:
+    return duration(row.seconds) if row and row.ratio else "n/a"
+
+
+def _ratio(row: Row | None) -> str:
+    if row is None or row.ratio is None:
+        return "n/a"
+    marks = "~" * row.noisy + "!" * row.disturbed
+    return (f"**{row.ratio.median:.2f}**" if row.losing else f"{row.ratio.median:.2f}") + marks
+
+
+def _named(rows: list[Row]) -> list[str]:
+    """The rows that lose, and those that could not be timed, with their reasons."""
+    losing = [
+        f"{_name(r)} {r.ratio.median:.2f} [{r.ratio.low:.2f}, {r.ratio.high:.2f}]" for r in rows if r.losing
+    ]
+    untimed = [f"{_name(r)}: {r.problem}" for r in rows if r.problem]
+    found = [f"Losing, with their 95 % intervals: {'; '.join(losing)}."] if losing else []
+    return found + ([f"Not timed: {'; '.join(untimed)}."] if untimed else [])
+
+
+def _name(row: Row) -> str:
+    return f"{shape_text(row.shape)} {row.kernel} ({threads_text(row.threads)})"
+
+
+def _busy(results: Results) -> str:
+    if not results.busy:
+        return ""
+    first = results.busy[0]
+    title = (
+        f"**Forward {shape_text(first.shape)} relu, {threads_text(first.threads)} on two CPUs, one kept busy**"
+    )
+    body = []
+    for row in results.busy:
+        if row.problem:
+            body.append([row.library, "n/a", "n/a", row.problem])
+            continue
+        quiet, busy = (duration(sum(s) / len(s)) for s in (row.quiet, row.busy))
+        body.append([row.library, quiet, busy, f"{row.slowdown:.2f}"])
+    return f"{title}\n\n" + _table(["", "quiet, mean", "busy, mean", "times slower"], body)
+
+
+def main(argv=None):
+    args = sys.argv[1:] if argv is None else argv
+    if len(args) != 2:
+        print("usage: python -m fastmlp.bench.readme RESULTS.json README.md", file=sys.stderr)
+        return 2
+    readme = Path(args[1])
+    readme.write_text(rewrite(readme.read_text(encoding="utf-8"), load(args[0])), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The results as plain text for a console. Every function gives lines; printing is the caller's."""
+
+from .results import LOSING, BusyRow, Ceiling, Results, Row, geometric_mean, worst
+from .targets import verdicts
+from .timing import NOISY
+
+WHAT = {
+    "linear": "fused linear forward: act(x wᵀ + b), shape m x k x n",
+    "backward": "linear backward: dx, dw, db with relu, shape m x k x n",
+    "softmax": "softmax and log_softmax, shape rows x classes",
+    "cross_entropy": "cross-entropy, loss and gradient, shape rows x classes",
+    "tiny": "a tiny call as people write it, shape m x k x n",
+}
+
+
+def duration(seconds: float) -> str:
+    for unit, name in ((1e-6, "µs"), (1e-3, "ms")):
+        if seconds < 1000 * unit:
+            return f"{seconds / unit:.3g} {name}" if seconds < 100 * unit else f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.3g} s"
+
+
+def shape_text(shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def threads_text(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def environment_lines(results: Results) -> list[str]:
+    e = results.environment
+    lines = [
+        f"cpu         {e['cpu']}, {e['cpus']} CPUs usable",
+        f"system      {e['system']}, Python {e['python']}",
+        f"revision    {e['revision'] or 'unknown: not run from a git checkout'}",
+        f"load        {e['load_average']} at the start" + (" (busy: expect noise)" if _is_busy(e) else ""),
+    ]
+    for name, facts in results.libraries.items():
+        lines.append(f"{name:<11} " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    lines += [f"{name:<11} not measured: {why}" for name, why in results.missing.items()]
+    return [*lines, f"options     {options_text(results)}"]
+
+
+def options_text(results: Results) -> str:
+    o = results.options
+    cases = "the quick subset of the cases" if o["quick"] else "all cases"
+    compiled = "with torch.compile" if o["compiled"] else "without torch.compile"
+    return f"{cases}, {o['turns']} turns of each version, {compiled}"
+
+
+def _is_busy(e) -> bool:
+    return e["load_average"] is not None and e["load_average"] > 0.25 * e["cpus"]
+
+
+def ceiling_line(c: Ceiling) -> str:
+    fma = "FMA peak not measured (needs the compiled backend)"
+    if c.fma_gflops:
+        peaks = ", ".join(f"{dtype} {peak * c.threads:.0f}" for dtype, peak in c.fma_gflops.items())
+        fma = f"FMA peak {peaks} GFLOP/s"
+    return f"ceilings    {threads_text(c.threads)}: {fma}, copy {c.copy_gbps:.1f} GB/s (bytes read + written)"
+
+
+def table_heading(row: Row) -> list[str]:
+    columns = f"  {'shape':<15}{'kernel':<12}{'fastmlp':>9}{'± %':>5}{row.peer:>11}{'± %':>5}"
+    columns += f"{'speed-up':>10} {'[95 % interval]':<18}{'rate':<30}fastest of {row.peer}"
+    return ["", f"{WHAT[row.section]}; {row.dtype}, {threads_text(row.threads)}, against {row.peer}", columns]
+
+
+def row_lines(row: Row) -> list[str]:
+    head = f"  {shape_text(row.shape):<15}{row.kernel:<12}"
+    if row.problem or row.ratio is None:
+        return [f"{head}NOT TIMED: {row.problem}"]
+    ours, theirs, r = row.times[row.ours], row.times[row.theirs], row.ratio
+    line = f"{head}{duration(ours.median):>9}{100 * ours.spread:>5.0f}{duration(theirs.median):>11}"
+    line += f"{100 * theirs.spread:>5.0f}{r.median:>9.2f}x " + f"[{r.low:.2f}, {r.high:.2f}]".ljust(18)
+    line = f"{line}{_rate(row):<30}{row.theirs.split(' ', 1)[1]}"
+    marks = ["LOSING"] * row.losing + ["noisy"] * row.noisy
+    if row.disturbed:
+        marks.append(f"DISTURBED: others took {100 * row.others:.0f} % of the machine")
+    return [line + "".join(f"  {mark}" for mark in marks), *(f"      note: {note}" for note in row.notes)]
+
+
+def _rate(row: Row) -> str:
+    if row.gflops is not None:
+        share = "" if row.peak_share is None else f" = {100 * row.peak_share:.0f} % of peak"
+        return f"{row.gflops:.1f} GFLOP/s{share}"
+    if row.gbps is not None:
+        return f"{row.gbps:.1f} GB/s = {row.copy_share:.2f} copy"
+    return ""
+
+
+def table_summary(rows: list[Row]) -> list[str]:
+    mean, slowest = geometric_mean(rows), worst(rows)
+    if mean is None or slowest is None:
+        return ["  nothing could be timed"]
+    timed = [row for row in rows if row.ratio]
+    lines = [
+        f"  geometric mean {mean:.2f}x over {len(timed)} rows; worst {slowest.ratio.median:.2f}x at "
+        f"{shape_text(slowest.shape)} {slowest.kernel}"
+    ]
+    losing = [row for row in rows if row.losing]
+    if losing:
+        names = ", ".join(f"{shape_text(r.shape)} {r.kernel} {r.ratio.median:.2f}x" for r in losing)
+        lines.append(f"  losing (below {LOSING}x): {names}")
+    noisy = sum(row.noisy for row in timed)
+    if noisy:
+        lines.append(
+            f"  {noisy} of {len(timed)} rows are noisy (quartiles more than {100 * NOISY:.0f} % apart)"
+        )
+    disturbed = sum(row.disturbed for row in timed)
+    if disturbed:
+        lines.append(
+            f"  {disturbed} of {len(timed)} rows were DISTURBED by other processes: repeat on a quiet machine"
+        )
+    untimed = len(rows) - len(timed)
+    return lines + ([f"  {untimed} rows could not be timed; they say why"] if untimed else [])
+
+
+def busy_lines(rows: list[BusyRow]) -> list[str]:
+    shape, threads = shape_text(rows[0].shape), threads_text(rows[0].threads)
+    lines = [
+        "",
+        f"busy neighbour: linear relu {shape}, {threads} on two CPUs, one kept busy; mean time per call",
+    ]
+    for row in rows:
+        if row.problem:
+            lines.append(f"  {row.library:<10} NOT TIMED: {row.problem}")
+            continue
+        quiet, busy = (sum(s) / len(s) for s in (row.quiet, row.busy))
+        each = [b / q for b, q in zip(row.busy, row.quiet)]
+        line = f"  {row.library:<10} quiet {duration(quiet):>8}   busy {duration(busy):>8}   "
+        line += f"{row.slowdown:.2f}x slower (rounds {min(each):.2f} to {max(each):.2f}; {row.version})"
+        if row.disturbed:
+            line += f"  DISTURBED: others took {100 * row.others:.0f} % of the machine while it was quiet"
+        lines.append(line)
+    return lines
+
+
+def target_lines(results: Results) -> list[str]:
+    lines = ["", "targets"]
+    for v in verdicts(results):
+        state = {True: "met", False: "MISSED", None: "not measured"}[v.met]
+        value = "-" if v.value is None else f"{v.value:.2f}{v.unit}"
+        line = f"  {state:<13}{value:>9}  ({v.bound:<10}) {threads_text(v.threads):<10} {v.name}"
+        line += f" ({v.rows} row{'s' if v.rows > 1 else ''})"
+        lines.append(line + f"; {v.disturbed} DISTURBED" * bool(v.disturbed))
+    return lines if len(lines) > 2 else []

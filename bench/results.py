@@ -1,0 +1,154 @@
+"""Rows, the file that keeps them, and what several rows say together."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .others import TOO_MUCH
+from .timing import Ratio, Times
+
+LOSING = 0.95  # a row below this has lost; between this and 1 lies the noise
+
+
+@dataclass
+class Row:
+    """One case, fastmlp against one peer.
+
+    times: by version, "library version". ours, theirs: the fastest version of each side, which stands for it.
+    ratio: the peer's time over ours. problem: why there is no ratio.
+    """
+
+    section: str
+    kernel: str
+    shape: tuple[int, ...]
+    dtype: str
+    threads: int
+    peer: str
+    times: dict[str, Times] = field(default_factory=dict)
+    ours: str = ""
+    theirs: str = ""
+    ratio: Ratio | None = None
+    gflops: float | None = None
+    peak_share: float | None = None  # of the FMA peak of that many cores
+    gbps: float | None = None
+    copy_share: float | None = None  # of copy bandwidth; above 1 where the caches help
+    others: float | None = None  # share of the machine that other processes took meanwhile
+    notes: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.times[self.ours].median
+
+    @property
+    def peer_seconds(self) -> float:
+        return self.times[self.theirs].median
+
+    @property
+    def noisy(self) -> bool:
+        return any(self.times[v].noisy for v in (self.ours, self.theirs) if v)
+
+    @property
+    def disturbed(self) -> bool:
+        return self.others is not None and self.others > TOO_MUCH
+
+    @property
+    def losing(self) -> bool:
+        return self.ratio is not None and self.ratio.median < LOSING
+
+    @property
+    def name(self) -> str:
+        return f"{self.section} {self.kernel} {'x'.join(map(str, self.shape))} {self.dtype}"
+
+
+@dataclass
+class BusyRow:
+    """One library without and with a neighbour on a core: mean seconds per call, round by round.
+
+    others: the share of the machine that strangers took in the quiet half; they make the neighbour look tame.
+    """
+
+    library: str
+    version: str
+    shape: tuple[int, ...]
+    threads: int
+    quiet: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+    others: float | None = None
+    problem: str | None = None
+
+    @property
+    def disturbed(self) -> bool:
+        return self.others is not None and self.others > TOO_MUCH
+
+    @property
+    def slowdown(self) -> float | None:
+        return None if self.problem else sum(self.busy) / sum(self.quiet)
+
+
+@dataclass
+class Ceiling:
+    """What this many cores can do at most. None: it could not be measured."""
+
+    threads: int
+    fma_gflops: dict[str, float] | None
+    copy_gbps: float
+
+
+@dataclass
+class Results:
+    """All that one run has found out so far."""
+
+    options: dict = field(default_factory=dict)  # quick, compiled, turns
+    environment: dict = field(default_factory=dict)
+    libraries: dict[str, dict] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # peer -> why it could not be measured
+    ceilings: list[Ceiling] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    busy: list[BusyRow] = field(default_factory=list)
+    complete: bool = False  # False: interrupted
+
+
+def geometric_mean(rows: list[Row]) -> float | None:
+    """Of the ratios; rows without one do not count. None if there is none."""
+    logs = [math.log(row.ratio.median) for row in rows if row.ratio]
+    return math.exp(sum(logs) / len(logs)) if logs else None
+
+
+def worst(rows: list[Row]) -> Row | None:
+    return min((row for row in rows if row.ratio), key=lambda row: row.ratio.median, default=None)
+
+
+def save(results: Results, path: str | Path) -> None:
+    """Write everything as JSON."""
+    text = json.dumps(_rounded(asdict(results)), indent=1)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def load(path: str | Path) -> Results:
+    """What `save` wrote."""
+    d = json.loads(Path(path).read_text(encoding="utf-8"))
+    rows = {"rows": _row, "busy": _busy, "ceilings": lambda c: Ceiling(**c)}
+    return Results(**(d | {key: [make(item) for item in d[key]] for key, make in rows.items()}))
+
+
+def _row(d: dict) -> Row:
+    times = {name: Times(**t) for name, t in d["times"].items()}
+    ratio = Ratio(**d["ratio"]) if d["ratio"] else None
+    return Row(**{**d, "shape": tuple(d["shape"]), "times": times, "ratio": ratio})
+
+
+def _busy(d: dict) -> BusyRow:
+    return BusyRow(**{**d, "shape": tuple(d["shape"])})
+
+
+def _rounded(value):
+    """Floats with five digits: what a clock is good for, and a file that can be committed."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(v) for v in value]
+    return value

@@ -1,0 +1,116 @@
+"""What is aimed at, as data, and whether a run reached it. Targets without any row are left out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .results import Results, Row, geometric_mean, worst
+from .work import OUT_OF_CACHE
+
+
+@dataclass(frozen=True)
+class Target:
+    """`measure(rows)` of the rows that `of` picks is compared with `bound`.
+
+    at_least: the measure must be at least `bound`; else at most. threads: only for this number; None is any.
+    """
+
+    name: str
+    of: Callable[[Row], bool]
+    measure: Callable[[list[Row]], float | None]
+    bound: float
+    unit: str
+    at_least: bool = True
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """value, met: None where every row has a problem. disturbed: how many of `rows`, by other processes."""
+
+    name: str
+    threads: int
+    value: float | None
+    bound: str
+    met: bool | None
+    unit: str
+    rows: int = 1
+    disturbed: int = 0
+
+
+def _least_ratio(rows):
+    row = worst(rows)
+    return row.ratio.median if row else None
+
+
+def _least_peak_share(rows):
+    return min((100 * r.peak_share for r in rows if r.peak_share is not None), default=None)
+
+
+def _most_microseconds(rows):
+    return max((1e6 * r.seconds for r in rows if r.ratio), default=None)
+
+
+def _of(section, dtype="float32", **fields):
+    """Picks rows by section, dtype and further fields, against torch."""
+    wanted = {"section": section, "dtype": dtype, "peer": "torch", **fields}
+    return lambda row: all(getattr(row, name) == value for name, value in wanted.items())
+
+
+LARGE = (512, 1024, 1024)
+
+TARGETS = [
+    Target("linear forward, float32: geometric mean", _of("linear"), geometric_mean, 1.3, "x"),
+    Target("linear forward, float32: worst shape", _of("linear"), _least_ratio, 0.95, "x"),
+    Target(
+        "linear forward, float32: share of one core's FMA peak at 512x1024x1024",
+        _of("linear", shape=LARGE),
+        _least_peak_share,
+        85,
+        " %",
+        threads=1,
+    ),
+    Target("linear forward, float64: worst shape", _of("linear", "float64"), _least_ratio, 0.95, "x"),
+    Target("linear backward: geometric mean", _of("backward"), geometric_mean, 1.3, "x"),
+    Target("linear backward: worst shape", _of("backward"), _least_ratio, 0.95, "x"),
+    Target("softmax 128x10", _of("softmax", kernel="softmax", shape=(128, 10)), _least_ratio, 5.0, "x"),
+    Target(
+        "softmax out of cache", _of("softmax", kernel="softmax", shape=OUT_OF_CACHE), _least_ratio, 1.0, "x"
+    ),
+    Target("cross-entropy with gradient: worst shape", _of("cross_entropy"), _least_ratio, 3.0, "x"),
+    Target("a tiny call, 1x10x64 relu", _of("tiny"), _most_microseconds, 3.0, " µs", at_least=False),
+]
+
+BUSY = ("forward 128x784x256 beside a busy neighbour: mean time over quiet mean time", 2.2)
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Every target for every number of threads that was measured."""
+    found = []
+    for target in TARGETS:
+        for ceiling in results.ceilings:
+            if target.threads not in (None, ceiling.threads):
+                continue
+            rows = [row for row in results.rows if row.threads == ceiling.threads and target.of(row)]
+            if rows:
+                found.append(_judge(target, rows, ceiling.threads))
+    for row in results.busy:
+        if row.library == "fastmlp":
+            name, bound = BUSY
+            met = None if row.slowdown is None else row.slowdown <= bound
+            found.append(
+                Verdict(name, row.threads, row.slowdown, f"<= {bound}x", met, "x", disturbed=int(row.disturbed))
+            )
+    return found
+
+
+def _judge(target, rows, threads):
+    """A row with a problem was not measured: the worst row is then not known, and the target not met."""
+    value = target.measure(rows)
+    sign = ">=" if target.at_least else "<="
+    met = None
+    if value is not None:
+        met = value >= target.bound if target.at_least else value <= target.bound
+        met = met and not any(row.problem for row in rows)
+    bound = f"{sign} {target.bound}{target.unit}"
+    disturbed = sum(row.disturbed for row in rows)
+    return Verdict(target.name, threads, value, bound, met, target.unit, len(rows), disturbed)

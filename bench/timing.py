@@ -1,0 +1,103 @@
+"""When and how often a version runs, and what its times say. Knows nothing of what it times.
+
+Versions take turns, A B A B, so that a machine that drifts hurts all alike. A turn is a batch of calls, long
+enough for the clock. Each turn of one version is paired with the same turn of the other: their ratios, not the
+ratio of two averages, are what a drift leaves alone.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import repeat
+
+NOISY = 0.15  # a spread above this is called noisy
+CONFIDENCE = 0.95
+
+#: runs a version that often and gives the seconds that it took
+Batch = Callable[[int], float]
+
+
+@dataclass
+class Times:
+    """Seconds per call of one version: one sample for each turn."""
+
+    samples: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def spread(self) -> float:
+        """The distance between the quartiles, as a share of the median."""
+        if len(self.samples) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
+        return (high - low) / self.median
+
+    @property
+    def noisy(self) -> bool:
+        return self.spread > NOISY
+
+
+def batch_seconds(
+    call: Callable[[], object], calls: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds that `calls` calls take, one after the other."""
+    begin = clock()
+    for _ in repeat(None, calls):
+        call()
+    return clock() - begin
+
+
+def calls_per_turn(batch: Batch, seconds: float) -> int:
+    """How many calls make a turn of about `seconds`; at least one."""
+    calls = 1
+    while True:
+        took = batch(calls)
+        if took >= seconds / 4:
+            return max(1, round(calls * seconds / took))
+        # too short to judge by: grow, but at most tenfold, since the first calls may have been slow or fast
+        calls = math.ceil(calls * min(10.0, seconds / max(took, 1e-9)))
+
+
+def take_turns(versions: dict[str, Batch], turns: int, seconds: float) -> dict[str, Times]:
+    """Times every version in `turns` turns of about `seconds` each, in the order A B C A B C ..."""
+    calls = {name: calls_per_turn(batch, seconds) for name, batch in versions.items()}
+    samples: dict[str, list[float]] = {name: [] for name in versions}
+    for _ in range(turns):
+        for name, batch in versions.items():
+            samples[name].append(batch(calls[name]) / calls[name])
+    return {name: Times(s) for name, s in samples.items()}
+
+
+@dataclass
+class Ratio:
+    """How many times faster: median over the paired turns, and the interval that holds the true median."""
+
+    median: float
+    low: float
+    high: float
+
+
+def speed_up(ours: Times, theirs: Times) -> Ratio:
+    """Above 1: ours is faster."""
+    ratios = sorted(t / o for o, t in zip(ours.samples, theirs.samples, strict=True))
+    low, high = median_interval(len(ratios))
+    return Ratio(statistics.median(ratios), ratios[low], ratios[high])
+
+
+def median_interval(n: int, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """The places, in n sorted samples, of a confidence interval of the median.
+
+    Each sample lies below the true median with probability 1/2, whatever the distribution; so the number that
+    do is binomial. The interval from the r-th smallest to the r-th largest misses with probability
+    2 P(count < r). With fewer than six samples even the whole range misses more often; it is what there is.
+    """
+    r, below = 1, 1 / 2**n  # below = P(count < r)
+    while 2 * (below + math.comb(n, r) / 2**n) <= 1 - confidence:
+        below += math.comb(n, r) / 2**n
+        r += 1
+    return r - 1, n - r

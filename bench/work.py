@@ -1,0 +1,180 @@
+"""The table of work: which cases are measured, what goes in, and what must come out.
+
+A case is small and goes to the workers by value; each of them makes the same inputs from it.
+
+    linear         x (m, k), w (n, k), b (n,) -> y = act(x wᵀ + b) (m, n)                shape (m, k, n)
+    backward       dy, y (m, n), x, w -> dx (m, k), dw (n, k), db (n,)                   shape (m, k, n)
+    softmax        x (m, n) -> y (m, n): softmax or log_softmax                          shape (m, n)
+    cross_entropy  logits (m, n), labels (m,) -> loss (), dlogits (m, n)                 shape (m, n)
+    tiny           as linear, written as people write it, without out=                   shape (m, k, n)
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastmlp import ops
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table. `kernel` is the activation of a linear case, and which softmax of a softmax one."""
+
+    section: str
+    kernel: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    quick: bool = False  # part of `--quick`
+    peers: tuple[str, ...] = ("torch",)
+
+    @property
+    def name(self) -> str:
+        return f"{self.section} {self.kernel} {'x'.join(map(str, self.shape))} {self.dtype}"
+
+    @property
+    def flops(self) -> int | None:
+        """Multiplications and additions of the matrix products; None where there are none."""
+        products = {"linear": 1, "tiny": 1, "backward": 2}.get(self.section)
+        return None if products is None else products * 2 * int(np.prod(self.shape))
+
+    @property
+    def bytes(self) -> int | None:
+        """What must be read and written at least, where that is one array in and one out."""
+        if self.section not in ("softmax", "cross_entropy"):
+            return None
+        return 2 * int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def depth(self) -> int:
+        """How many terms the longest sum has."""
+        if self.section == "backward":
+            return max(self.shape)
+        if self.section == "cross_entropy":
+            return self.shape[0] * self.shape[1]
+        return self.shape[1]
+
+
+SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "tiny", "busy")  # "busy" is in busy.py
+
+# (m, k, n) and whether `--quick` runs it
+LINEAR = [
+    # a single row
+    ((1, 10, 64), True),
+    ((1, 784, 256), True),
+    ((1, 1024, 1024), False),
+    ((1, 4096, 4096), False),
+    # a few rows
+    ((8, 512, 512), False),
+    ((32, 1024, 1024), False),
+    # the article's network, 10-64-32-1, a batch of 100
+    ((100, 10, 64), True),
+    ((100, 64, 32), True),
+    ((100, 32, 1), True),
+    # 784-256-128-10, a batch of 128
+    ((128, 784, 256), True),
+    ((128, 256, 128), True),
+    ((128, 128, 10), True),
+    # nothing divides anything
+    ((127, 333, 77), False),
+    # squares
+    ((64, 64, 64), False),
+    ((128, 128, 128), False),
+    ((256, 256, 256), True),
+    ((512, 512, 512), False),
+    ((1024, 1024, 1024), False),
+    # few outputs
+    ((256, 1024, 1), False),
+    ((1024, 512, 10), False),
+    # few inputs
+    ((1024, 4, 128), False),
+    ((4096, 2, 64), False),
+    # many rows, narrow
+    ((10000, 32, 16), True),
+    ((10000, 4, 32), False),
+    # large
+    ((512, 1024, 1024), True),
+    ((512, 4096, 4096), False),
+]
+
+LINEAR_F64 = [
+    (1, 784, 256),
+    (100, 10, 64),
+    (128, 784, 256),
+    (128, 128, 10),
+    (127, 333, 77),
+    (256, 256, 256),
+    (10000, 32, 16),
+    (512, 1024, 1024),
+]
+
+# (rows, classes). 16384 x 1024 is 64 MiB in and 64 MiB out: in no cache of the machines that we know.
+OUT_OF_CACHE = (16384, 1024)
+SOFTMAX = [
+    ((128, 10), True),
+    ((128, 1000), True),
+    ((1024, 1000), True),
+    ((8192, 1000), False),
+    (OUT_OF_CACHE, True),
+]
+CROSS_ENTROPY = [((128, 10), True), ((1024, 1000), True), ((256, 50257), False)]
+
+CASES = [
+    *(Case("linear", act, shape, quick=q) for shape, q in LINEAR for act in ("relu", "gelu", "tanh")),
+    *(Case("linear", "relu", shape, "float64", quick=shape == (128, 784, 256)) for shape in LINEAR_F64),
+    *(Case("backward", "relu", shape, quick=q) for shape, q in LINEAR),
+    *(Case("softmax", kernel, shape, quick=q) for kernel in ("softmax", "log_softmax") for shape, q in SOFTMAX),
+    *(Case("cross_entropy", "labels", shape, quick=q) for shape, q in CROSS_ENTROPY),
+    Case("tiny", "relu", (1, 10, 64), quick=True, peers=("torch", "numpy")),
+]
+
+
+def select(sections: list[str], dtypes: list[str], quick: bool = False) -> list[Case]:
+    """The cases of these sections and dtypes, in the order of the table."""
+    return [c for c in CASES if c.section in sections and c.dtype in dtypes and (c.quick or not quick)]
+
+
+def inputs(case: Case) -> dict[str, np.ndarray]:
+    """The arrays that a case works on: the same in every process, C-contiguous."""
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    if case.section in ("softmax", "cross_entropy"):
+        x = 3 * rng.standard_normal(case.shape, case.dtype)
+        return {"x": x, "labels": rng.integers(0, case.shape[1], case.shape[0])}
+    m, k, n = case.shape
+    bound = k**-0.5  # weights as torch.nn.Linear initialises them
+    a = {
+        "x": rng.standard_normal((m, k), case.dtype),
+        "w": bound * (2 * rng.random((n, k), case.dtype) - 1),
+        "b": bound * (2 * rng.random(n, case.dtype) - 1),
+    }
+    if case.section == "backward":
+        _make_signs_certain(a)
+        a["dy"] = rng.standard_normal((m, n), case.dtype)
+        a["y"] = ops.linear(a["x"], a["w"], a["b"], case.kernel, backend="numpy")
+    return a
+
+
+def _make_signs_certain(a: dict[str, np.ndarray]) -> None:
+    """Rounds x, w and b so that every library finds the same units of a relu switched on.
+
+    A peer that differentiates its own forward pass would otherwise disagree, with every right, wherever z is
+    within rounding of 0. With x on a grid of 1/8 and w on one of 1/1024, x wᵀ is a multiple of 2⁻¹³ that
+    float32 holds exactly in any order of summation; b lies between those multiples, so z is never 0. dy stays.
+    """
+    a["x"][...] = np.round(a["x"] * 2**3) / 2**3
+    a["w"][...] = np.round(a["w"] * 2**10) / 2**10
+    a["b"][...] = (np.floor(a["b"] * 2**13) + 0.5) / 2**13
+
+
+def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The right answer: the NumPy reference in float64."""
+    d = {name: v.astype(np.float64) if v.dtype.kind == "f" else v for name, v in a.items()}
+    with_numpy = {"backend": "numpy"}
+    if case.section in ("linear", "tiny"):
+        return [ops.linear(d["x"], d["w"], d["b"], case.kernel, **with_numpy)]
+    if case.section == "backward":
+        return list(ops.linear_backward(d["dy"], d["x"], d["w"], d["y"], case.kernel, **with_numpy))
+    if case.section == "softmax":
+        return [getattr(ops, case.kernel)(d["x"], **with_numpy)]
+    loss, dlogits = ops.cross_entropy(d["x"], d["labels"], **with_numpy)
+    return [np.asarray(loss), dlogits]

@@ -1,0 +1,217 @@
+"""Every library in a process of its own, told over a pipe what to do.
+
+Threads of torch's OpenMP go on spinning for milliseconds after the work is done; in one process, or if the
+other side began at once, they would take its cores. So a worker answers only when its threads have gone to
+sleep, and then waits, blocked on the pipe, while the other one is timed.
+
+The parent's side is `Worker`, the child's `Bench`: a method called on the one runs on the other. Messages are
+pickled through the child's standard input and output.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from . import ceilings, environment, timing, work
+from .peers import use_threads, versions
+
+
+class WorkerError(RuntimeError):
+    """What went wrong in the worker, in its words."""
+
+
+# ------------------------------------------------------------------------------------------- the parent's side
+
+
+class Worker:
+    """One library, in a process of its own, with a fixed number of threads.
+
+    library: "fastmlp", "torch" or "numpy". backend: fastmlp's, by name; None is its own choice.
+    cpus: the CPUs that the process may use; None is all. Raises WorkerError if the library cannot be used.
+    """
+
+    def __init__(self, library, threads, backend=None, cpus=None):
+        self.library = library
+        config = {"library": library, "threads": threads, "backend": backend, "cpus": cpus}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "fastmlp.bench.worker", json.dumps(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environment(threads),
+        )
+        try:
+            self._receive()  # the library is imported, or it says why not
+        except WorkerError:
+            self.close()
+            raise
+
+    def __getattr__(self, method):
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return lambda *args: self._call(method, *args)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def alive(self):
+        return self._process.poll() is None
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        with contextlib.suppress(OSError):  # what it was never told is still in the buffer
+            self._process.stdin.close()
+
+    def _call(self, method, *args):
+        try:
+            pickle.dump((method, args), self._process.stdin)
+            self._process.stdin.flush()
+        except OSError as e:
+            raise WorkerError(f"{self.library}: its process has ended") from e
+        return self._receive()
+
+    def _receive(self):
+        try:
+            well, answer = pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError) as e:
+            self._process.kill()
+            raise WorkerError(f"{self.library}: its process ended (exit code {self._process.wait()})") from e
+        if not well:
+            raise WorkerError(f"{self.library}: {answer}")
+        return answer
+
+
+def _environment(threads):
+    """The parent's environment, its import path, and the number of threads for every library that reads it."""
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path)
+    for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR", "FASTMLP"):
+        env[f"{name}_NUM_THREADS"] = str(threads)
+    env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of compilers beside the work
+    return env
+
+
+# -------------------------------------------------------------------------------------------- the child's side
+
+
+class Bench:
+    """What a worker can be asked to do."""
+
+    def __init__(self, library, threads, backend=None):
+        self.library = library
+        if backend is not None and library == "fastmlp":
+            import fastmlp
+
+            fastmlp.set_backend(backend)
+        use_threads(library, threads, backend)
+        self.versions = {}
+
+    def prepare(self, case, compiled):
+        """Makes the inputs and runs every version once. -> names of those that ran, notes about the others"""
+        self.versions = {}
+        notes = []
+        for version in versions(self.library, case, work.inputs(case), compiled):
+            try:
+                with version.context():
+                    version.call()
+                self.versions[version.name] = version
+            except Exception as e:
+                notes.append(f"{self.library} {version.name} failed: {_one_line(e)}")
+        wait_until_idle()
+        return list(self.versions), notes
+
+    def result(self, name):
+        """The arrays that a version gives."""
+        version = self.versions[name]
+        with version.context():
+            result = version.call()
+        wait_until_idle()
+        return [np.asarray(v).copy() for v in (result if isinstance(result, tuple) else (result,))]
+
+    def time(self, name, calls):
+        """Seconds for `calls` calls, after one that wakes the threads and fills the caches."""
+        version = self.versions[name]
+        with version.context():
+            if calls > 1:
+                version.call()
+            seconds = timing.batch_seconds(version.call, calls)
+        wait_until_idle()
+        return seconds
+
+    def cpu_seconds(self):
+        """What all threads of this process have used so far."""
+        return time.process_time()
+
+    def environment(self):
+        return environment.of_library(self.library)
+
+    def fma_peak(self):
+        """GFLOP/s of one core for each dtype; None where the compiled backend is not there to measure it."""
+        return ceilings.fma_peak()
+
+
+def wait_until_idle(limit=0.25):
+    """Returns once the threads of this process sleep, or after `limit` seconds.
+
+    The window is longer than the tick of 4 ms at which some kernels account for the time of a running thread.
+    """
+    end = time.perf_counter() + limit
+    while time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(0.006)
+        if time.process_time() - used < 0.001:
+            return
+
+
+def _one_line(e):
+    lines = str(e).strip().splitlines()
+    return f"{type(e).__name__}: {lines[0] if lines else ''}"[:200]
+
+
+def serve(config, requests, answers):
+    """Answers (method, args) with (True, result) or (False, what went wrong), until the requests end."""
+
+    def answer(well, value):
+        pickle.dump((well, value), answers, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+    try:
+        if config["cpus"] is not None:
+            os.sched_setaffinity(0, config["cpus"])
+        bench = Bench(config["library"], config["threads"], config["backend"])
+    except Exception as e:
+        answer(False, _one_line(e))
+        return
+    answer(True, None)
+    while True:
+        try:
+            method, args = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            answer(True, getattr(bench, method)(*args))
+        except Exception as e:
+            answer(False, _one_line(e))
+
+
+def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints goes to standard error and not into the pipe
+    serve(json.loads(sys.argv[1]), sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

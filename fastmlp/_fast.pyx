@@ -1,0 +1,87 @@
+"""The checks of `ops`, for the common case that there is nothing to convert and nothing wrong.
+
+Each function answers "not so simple" rather than raise: the checks in `ops` then convert, or say what is wrong. They stand
+here because a call on a small layer costs less than they would cost in Python.
+"""
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+
+cdef inline bint _is_plain(object a, int type_num) noexcept:
+    return (
+        cnp.PyArray_CheckExact(a)
+        and cnp.PyArray_TYPE(<cnp.ndarray>a) == type_num
+        and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>a)
+    )
+
+
+cdef inline int _float_type(object a) noexcept:
+    """float32's or float64's number, or -1."""
+    if not cnp.PyArray_CheckExact(a):
+        return -1
+    cdef int type_num = cnp.PyArray_TYPE(<cnp.ndarray>a)
+    return type_num if type_num == cnp.NPY_FLOAT or type_num == cnp.NPY_DOUBLE else -1
+
+
+def plain(first, *others):
+    """Are all of them (but for None) aligned ndarrays of one float dtype, as kernels take them?"""
+    cdef int type_num = _float_type(first)
+    if type_num < 0 or not _is_plain(first, type_num):
+        return False
+    for a in others:
+        if a is not None and not _is_plain(a, type_num):
+            return False
+    return True
+
+
+def linear_output(x, w, b):
+    """A new array for y = x wᵀ + b where x (m, k), w (n, k) and b (n,) or None are plain and fit; else None."""
+    cdef int type_num = _float_type(x)
+    if type_num < 0 or not _is_plain(x, type_num) or not _is_plain(w, type_num):
+        return None
+    cdef cnp.ndarray xa = x, wa = w, ba
+    if cnp.PyArray_NDIM(xa) != 2 or cnp.PyArray_NDIM(wa) != 2 or cnp.PyArray_DIM(xa, 1) != cnp.PyArray_DIM(wa, 1):
+        return None
+    cdef cnp.npy_intp shape[2]
+    shape[0], shape[1] = cnp.PyArray_DIM(xa, 0), cnp.PyArray_DIM(wa, 0)
+    if b is not None:
+        if not _is_plain(b, type_num):
+            return None
+        ba = b
+        if cnp.PyArray_NDIM(ba) != 1 or cnp.PyArray_DIM(ba, 0) != shape[1] or not cnp.PyArray_IS_C_CONTIGUOUS(ba):
+            return None
+    return cnp.PyArray_EMPTY(2, shape, type_num, 0)
+
+
+cdef inline bint _is_matrix(object a, int type_num, cnp.npy_intp rows, cnp.npy_intp cols) noexcept:
+    """Plain, C-contiguous and (rows, cols)."""
+    return (
+        _is_plain(a, type_num)
+        and cnp.PyArray_NDIM(<cnp.ndarray>a) == 2
+        and cnp.PyArray_DIM(<cnp.ndarray>a, 0) == rows
+        and cnp.PyArray_DIM(<cnp.ndarray>a, 1) == cols
+        and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a)
+    )
+
+
+def linear_gradients(dy, x, w, saved, dx, dw, db):
+    """New arrays for the gradients asked for with True (None where False), if all is plain and fits; else None."""
+    for wanted in (dx, dw, db):
+        if wanted is not True and wanted is not False:
+            return None
+    cdef int type_num = _float_type(x)
+    if type_num < 0 or not _is_plain(x, type_num) or not _is_plain(w, type_num):
+        return None
+    cdef cnp.ndarray xa = x, wa = w
+    if cnp.PyArray_NDIM(xa) != 2 or cnp.PyArray_NDIM(wa) != 2 or cnp.PyArray_DIM(xa, 1) != cnp.PyArray_DIM(wa, 1):
+        return None
+    cdef cnp.npy_intp m = cnp.PyArray_DIM(xa, 0), n = cnp.PyArray_DIM(wa, 0)
+    if not _is_matrix(dy, type_num, m, n) or (saved is not None and not _is_matrix(saved, type_num, m, n)):
+        return None
+    return (
+        cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(xa), type_num, 0) if dx else None,
+        cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(wa), type_num, 0) if dw else None,
+        cnp.PyArray_EMPTY(1, &n, type_num, 0) if db else None,
+    )

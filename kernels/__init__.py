@@ -1,0 +1,7 @@
+"""The numbers' side of fastmlp.
+
+Here live the contract (what every kernel takes and writes), the cases that exercise it, and one folder
+for each backend: `reference` (NumPy), `cython_cpu` (C, compiled ahead of time).
+A kernel folder imports `contract` and nothing else of fastmlp; it trusts its inputs, because `fastmlp.ops`
+has checked them, and never calls upward.
+"""

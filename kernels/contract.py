@@ -1,0 +1,102 @@
+"""What every kernel takes, what it writes, and what every activation keeps for its gradient.
+
+A backend is a module with one plain function for each entry of `KERNELS`. All backends give the same
+answer; `kernels/reference` says which one is right.
+
+Rules that hold for every kernel:
+
+- The float arrays of one call share one dtype, float32 or float64; they are aligned and in native byte order.
+- `x (m, k)` and `w (n, k)` of the linear kernels may have any strides, negative ones included.
+  Every other array is C-contiguous.
+- Outputs do not overlap inputs or each other. A kernel writes its outputs and nothing else.
+- Any dimension may be 0. An empty sum is 0.
+- `act` is an `Activation`, `params` its parameters in its own order.
+
+This module may import numpy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FLOATS = ("float32", "float64")
+
+#: kernel name -> its argument names, in order. Outputs come last.
+KERNELS: dict[str, tuple[str, ...]] = {
+    # y = act(z), z = x wᵀ + b. `b` and `z` may be None; `z` is written where the activation saves it.
+    "linear_forward": ("x", "w", "b", "act", "params", "y", "z"),
+    # dz = dy · act'(saved); dx = dz w, dw = dzᵀ x, db = Σ_rows dz. Any of dx, dw, db may be None, and so may
+    # x (dw not wanted) and w (dx not wanted). With `accumulate`, dw and db are added to what is there.
+    "linear_backward": ("dy", "x", "w", "saved", "act", "params", "dx", "dw", "db", "accumulate"),
+    # y = act(x), element by element, any shape
+    "activation_forward": ("x", "act", "params", "y"),
+    # dx = dy · act'(saved)
+    "activation_backward": ("dy", "saved", "act", "params", "dx"),
+    # rows of x (rows, classes)
+    "softmax_forward": ("x", "y"),
+    "log_softmax_forward": ("x", "y"),
+    "softmax_backward": ("dy", "y", "dx"),
+    "log_softmax_backward": ("dy", "y", "dx"),
+    # logits (rows, classes); target: int64 labels (rows,) or probabilities (rows, classes);
+    # weight (classes,), sample_weight (rows,) or None. Writes dlogits (rows, classes) and loss: (1,) for
+    # reduction "mean" and "sum", (rows,) for "none".
+    "cross_entropy": (
+        "logits",
+        "target",
+        "weight",
+        "sample_weight",
+        "ignore_index",
+        "label_smoothing",
+        "reduction",
+        "loss",
+        "dlogits",
+    ),
+    # -> index of the first label (rows,) outside 0..classes-1 that is not ignore_index; -1 if there is none
+    "find_bad_label": ("labels", "classes", "ignore_index"),
+}
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An element-wise function y = f(z).
+
+    name: as in torch.nn.functional. code: its number in the C engine.
+    saves: "y" or "z", what its derivative is computed from, so what a layer keeps between the two directions.
+    params: parameter names and defaults, in the order in which kernels receive them; `defaults` has the values alone.
+    nonnegative: parameters that must be >= 0 (a negative slope could not be told from y alone).
+    """
+
+    name: str
+    code: int
+    saves: str
+    params: dict[str, float] = field(default_factory=dict)
+    nonnegative: tuple[str, ...] = ()
+    defaults: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "defaults", tuple(self.params.values()))
+
+
+# The order is that of `enum act` in cython_cpu/c/engine.h; a test compares the two.
+ACTIVATIONS: dict[str, Activation] = {
+    a.name: a
+    for a in (
+        Activation("identity", 0, "y"),
+        Activation("relu", 1, "y"),
+        Activation("leaky_relu", 2, "y", {"negative_slope": 0.01}, ("negative_slope",)),
+        Activation("relu6", 3, "y"),
+        Activation("sigmoid", 4, "y"),
+        Activation("tanh", 5, "y"),
+        Activation("elu", 6, "y", {"alpha": 1.0}, ("alpha",)),
+        Activation("selu", 7, "y"),
+        Activation("softsign", 8, "y"),
+        Activation("gelu", 9, "z"),
+        Activation("gelu_tanh", 10, "z"),
+        Activation("silu", 11, "z"),
+        Activation("softplus", 12, "z", {"beta": 1.0, "threshold": 20.0}),
+        Activation("mish", 13, "z"),
+        Activation("hardswish", 14, "z"),
+    )
+}

@@ -1,0 +1,35 @@
+"""The compiled backend: C micro-kernels, one source compiled once for every instruction set, chosen at import.
+
+The `.pyx` files are thin: they turn arrays into pointers. The work is in `c/` (`linear.h` is a good place to start
+reading). May import `contract`; never `fastmlp` above it nor a sibling folder. Importing it raises ImportError where
+the extension is not built, ValueError where FASTMLP_ISA or FASTMLP_NUM_THREADS make no sense.
+"""
+
+from . import engine  # first: it chooses the tables that the other modules read
+from .activations import activation_backward, activation_forward
+from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, set_num_threads
+from .linear import linear_backward, linear_forward
+from .losses import cross_entropy, find_bad_label
+from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
+from .threads import default_num_threads
+
+__all__ = [
+    "activation_backward",
+    "activation_forward",
+    "available_isas",
+    "built_isas",
+    "cross_entropy",
+    "find_bad_label",
+    "fma_peak",
+    "get_num_threads",
+    "isa",
+    "linear_backward",
+    "linear_forward",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "set_num_threads",
+    "softmax_backward",
+    "softmax_forward",
+]
+
+engine.set_num_threads(default_num_threads())

@@ -1,0 +1,99 @@
+# The C engine as Cython sees it (see c/engine.h), and the few lines that every module here needs.
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int64_t
+
+cdef extern from "engine.h" nogil:
+    struct activation:
+        int code
+        double a, b
+
+    struct matrix:
+        const void *data
+        ptrdiff_t row, col
+
+    struct c_linear_forward "linear_forward":
+        ptrdiff_t m, k, n
+        matrix x, w
+        const void *b
+        activation act
+        void *y
+        void *z
+
+    struct c_linear_backward "linear_backward":
+        ptrdiff_t m, k, n
+        const void *dy
+        const void *saved
+        matrix x, w
+        activation act
+        void *dz
+        void *dx
+        void *dw
+        void *db
+        int accumulate
+
+    struct c_softmax "softmax":
+        ptrdiff_t rows, classes
+        const void *x
+        const void *y
+        void *out
+
+    struct c_cross_entropy "cross_entropy":
+        ptrdiff_t rows, classes
+        const void *logits
+        const int64_t *labels
+        const void *probabilities
+        const void *weight
+        const void *sample_weight
+        int64_t ignore_index
+        double label_smoothing
+        int reduction
+        void *loss
+        void *dlogits
+        double *row_loss
+
+    struct kernels:
+        const char *isa
+        int bits
+        void (*linear_forward)(const c_linear_forward *) noexcept nogil
+        void (*linear_backward)(const c_linear_backward *) noexcept nogil
+        void (*activation_forward)(const void *, activation, void *, ptrdiff_t) noexcept nogil
+        void (*activation_backward)(const void *, const void *, activation, void *, ptrdiff_t) noexcept nogil
+        void (*softmax_forward)(const c_softmax *) noexcept nogil
+        void (*log_softmax_forward)(const c_softmax *) noexcept nogil
+        void (*softmax_backward)(const c_softmax *) noexcept nogil
+        void (*log_softmax_backward)(const c_softmax *) noexcept nogil
+        void (*cross_entropy)(const c_cross_entropy *) noexcept nogil
+        double (*fma_peak)(ptrdiff_t) noexcept nogil
+
+    const char *const *engine_isas()
+    const char *const *engine_built()
+    const kernels *engine_kernels(const char *isa, int bits)
+    const char *const *engine_activations()
+
+ctypedef const kernels *table_t
+
+# The two tables, float32 and float64, that `engine` chose at import.
+cdef inline table_t *tables() except NULL:
+    from fastmlp.kernels.cython_cpu.engine import tables as capsule
+    return <table_t *>PyCapsule_GetPointer(capsule, "fastmlp.tables")
+
+cdef inline bint is_double(cnp.ndarray a) noexcept:
+    return cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE
+
+cdef inline void *data_or_null(cnp.ndarray a) noexcept:
+    return NULL if a is None else cnp.PyArray_DATA(a)
+
+# A 2-D array of any strides.
+cdef inline matrix as_matrix(cnp.ndarray a) noexcept:
+    cdef ptrdiff_t size = cnp.PyArray_ITEMSIZE(a)
+    return matrix(cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, 0) // size, cnp.PyArray_STRIDE(a, 1) // size)
+
+cdef inline activation as_activation(object act, tuple params) except *:
+    cdef activation a = activation(act.code, 0, 0)
+    if len(params) > 0:
+        a.a = params[0]
+    if len(params) > 1:
+        a.b = params[1]
+    return a

@@ -1,0 +1,105 @@
+/* y = x wᵀ + b for a few rows of x: vectors lie along k, so that neither x nor w is copied or turned. */
+#ifndef DOT_H
+#define DOT_H
+
+#include "matmul.h"
+
+/* Columns to a tile of so many rows: rows × columns accumulators, a load for each row and column at every step. */
+#if defined(ISA_AVX512) || defined(ISA_NEON)
+enum { DOT_ROWS = 4 };
+static const int dot_cols[DOT_ROWS + 1] = {0, 8, 8, 5, 4};
+#define EACH_DOT(DO) DO(1, 8) DO(2, 8) DO(3, 5) DO(4, 4)
+#else
+enum { DOT_ROWS = 3 };
+static const int dot_cols[DOT_ROWS + 1] = {0, 8, 4, 4};
+#define EACH_DOT(DO) DO(1, 8) DO(2, 4) DO(3, 4)
+#endif
+
+enum { DOT_BLOCK = 40 }; /* a multiple of every dot_cols */
+
+/* Lane i of the result is the sum of a[i]'s lanes: log2(VLEN) rounds of zip and add, in a fixed order. */
+INLINE vec v_sums(vec *a) {
+    UNROLL for (int half = VLEN / 2; half; half /= 2)
+        UNROLL for (int i = 0; i < half; i++) a[i] = v_zip_lo(a[i], a[i + half]) + v_zip_hi(a[i], a[i + half]);
+    return a[0];
+}
+
+struct dot { /* x (m, k) and w (n, k) with contiguous rows */
+    ptrdiff_t m, k, n, x_row, w_row, c_row, c_col, bias_row, bias_col, col_block;
+    const real *x, *w, *bias;
+    real *c, *y;
+    struct activation act;
+};
+
+/* C[i][j] = x[i]·w[j] + bias for i < rows and the `valid` columns at w, c, bias. Columns beyond repeat the last. */
+INLINE void dot_tile(const int rows, const int cols, const struct dot *d, const real *x, const real *w,
+                     const real *bias, real *c, int valid, real floor) {
+    enum { SUMS = 16 + VLEN };
+    const real *wj[8];
+    UNROLL for (int j = 0; j < cols; j++) wj[j] = w + (j < valid ? j : valid - 1) * d->w_row;
+    vec acc[SUMS];
+    UNROLL for (int q = 0; q < rows * cols; q++) acc[q] = v_set(0);
+    ptrdiff_t p = 0;
+    for (; p + VLEN <= d->k; p += VLEN) {
+        vec wv[8];
+        UNROLL for (int j = 0; j < cols; j++) wv[j] = v_load(wj[j] + p);
+        UNROLL for (int i = 0; i < rows; i++) {
+            const vec xv = v_keep(v_load(x + i * d->x_row + p));
+            UNROLL for (int j = 0; j < cols; j++) acc[i * cols + j] = v_fma(xv, wv[j], acc[i * cols + j]);
+        }
+    }
+    if (p < d->k) {
+        const int left = (int)(d->k - p);
+        vec wv[8];
+        UNROLL for (int j = 0; j < cols; j++) wv[j] = v_load_n(wj[j] + p, left);
+        UNROLL for (int i = 0; i < rows; i++) {
+            const vec xv = v_load_n(x + i * d->x_row + p, left);
+            UNROLL for (int j = 0; j < cols; j++) acc[i * cols + j] = v_fma(xv, wv[j], acc[i * cols + j]);
+        }
+    }
+    real sums[SUMS];
+    UNROLL for (int q = 0; q < rows * cols; q += VLEN) {
+        UNROLL for (int i = rows * cols; i < q + VLEN; i++) acc[i] = v_set(0);
+        v_store(sums + q, v_sums(acc + q));
+    }
+    UNROLL for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols && j < valid; j++) {
+            const real z = sums[i * cols + j] + (bias ? bias[i * d->bias_row + j * d->bias_col] : 0);
+            c[i * d->c_row + j * d->c_col] = z <= floor ? floor : z;
+        }
+}
+
+typedef void dot_fn(const struct dot *, const real *, const real *, const real *, real *, int, real);
+#define DOT(rows, cols)                                                                                    \
+    static void dot_##rows(const struct dot *d, const real *x, const real *w, const real *bias, real *c, int valid, \
+                           real floor) { dot_tile(rows, cols, d, x, w, bias, c, valid, floor); }
+EACH_DOT(DOT)
+#define DOT_ENTRY(rows, cols) dot_##rows,
+static dot_fn *const dots[DOT_ROWS] = {EACH_DOT(DOT_ENTRY)};
+
+static void dot_task(void *job, ptrdiff_t index) {
+    const struct dot *d = job;
+    const ptrdiff_t begin = index * d->col_block, end = least(begin + d->col_block, d->n);
+    const ptrdiff_t strip = evenly(d->m, DOT_ROWS);
+    const real floor = d->act.code == ACT_relu ? 0 : -INFINITY;
+    for (ptrdiff_t block = begin; block < end; block += DOT_BLOCK) /* of w, which stays in the cache */
+        for (ptrdiff_t i = 0; i < d->m; i += strip) {
+            const ptrdiff_t rows = least(strip, d->m - i), stop = least(block + DOT_BLOCK, end);
+            for (ptrdiff_t j = block; j < stop; j += dot_cols[rows])
+                dots[rows - 1](d, d->x + i * d->x_row, d->w + j * d->w_row,
+                               d->bias ? d->bias + i * d->bias_row + j * d->bias_col : NULL,
+                               d->c + i * d->c_row + j * d->c_col, (int)least(dot_cols[rows], stop - j), floor);
+        }
+    if (!d->y) return;
+    const ptrdiff_t at = begin * d->c_col;
+    if (d->c_col == 1) act_forward(d->act, d->c + at, d->y + at, d->c_row, d->m, end - begin);
+    else act_forward(d->act, d->c + at, d->y + at, d->c_col, end - begin, d->m);
+}
+
+static void dot(struct dot *d) {
+    const int share = pool_threads() > 1 && (double)d->m * d->n * d->k > WORTH_SHARING;
+    d->col_block = share ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
+    if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block));
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* The activations and their derivatives over arrays, and over blocks of a matrix just written. */
+#ifndef ELEMENTWISE_H
+#define ELEMENTWISE_H
+
+#include "activations.h"
+#include "engine.h"
+#include "pool.h"
+
+/* y[i][j] = act(z[i][j]), both of one row stride; y may be z */
+#define FORWARD(name)                                                                                      \
+    static void name##_forward_block(const real *z, real *y, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols, \
+                                     params p) {                                                           \
+        for (ptrdiff_t i = 0; i < rows; i++, z += stride, y += stride) {                                   \
+            ptrdiff_t j = 0;                                                                               \
+            for (; j + VLEN <= cols; j += VLEN) v_store(y + j, name##_forward(v_load(z + j), p));           \
+            if (j < cols) v_store_n(y + j, name##_forward(v_load_n(z + j, (int)(cols - j)), p), (int)(cols - j)); \
+        }                                                                                                  \
+    }
+FOR_EACH_ACTIVATION(FORWARD)
+
+/* dz[i][j] = dy[i][j] act'(saved[i][j]); where sums is not NULL, sums[j] += Σ_i dz[i][j] */
+#define BACKWARD(name)                                                                                     \
+    static void name##_backward_block(const real *dy, const real *saved, real *dz, real *sums, ptrdiff_t stride, \
+                                      ptrdiff_t rows, ptrdiff_t cols, params p) {                          \
+        for (ptrdiff_t i = 0; i < rows; i++, dy += stride, saved += stride, dz += stride) {                \
+            ptrdiff_t j = 0;                                                                               \
+            for (; j + VLEN <= cols; j += VLEN) {                                                          \
+                const vec d = v_load(dy + j) * name##_derivative(v_load(saved + j), p);                    \
+                v_store(dz + j, d);                                                                        \
+                if (sums) v_store(sums + j, v_load(sums + j) + d);                                         \
+            }                                                                                              \
+            if (j < cols) {                                                                                \
+                const int n = (int)(cols - j);                                                             \
+                const vec d = v_load_n(dy + j, n) * name##_derivative(v_load_n(saved + j, n), p);          \
+                v_store_n(dz + j, d, n);                                                                   \
+                if (sums) v_store_n(sums + j, v_load_n(sums + j, n) + d, n);                               \
+            }                                                                                              \
+        }                                                                                                  \
+    }
+FOR_EACH_ACTIVATION(BACKWARD)
+
+typedef void forward_block(const real *, real *, ptrdiff_t, ptrdiff_t, ptrdiff_t, params);
+typedef void backward_block(const real *, const real *, real *, real *, ptrdiff_t, ptrdiff_t, ptrdiff_t, params);
+#define FORWARD_ENTRY(name) [ACT_##name] = name##_forward_block,
+#define BACKWARD_ENTRY(name) [ACT_##name] = name##_backward_block,
+static forward_block *const forward_blocks[ACT_COUNT] = {FOR_EACH_ACTIVATION(FORWARD_ENTRY)};
+static backward_block *const backward_blocks[ACT_COUNT] = {FOR_EACH_ACTIVATION(BACKWARD_ENTRY)};
+
+INLINE void act_forward(struct activation a, const real *z, real *y, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols) {
+    forward_blocks[a.code](z, y, stride, rows, cols, (params){(real)a.a, (real)a.b});
+}
+INLINE void act_backward(struct activation a, const real *dy, const real *saved, real *dz, real *sums,
+                         ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols) {
+    backward_blocks[a.code](dy, saved, dz, sums, stride, rows, cols, (params){(real)a.a, (real)a.b});
+}
+
+/* Whole arrays, a run of elements to a task. */
+enum { RUN = 8192 };
+
+struct elementwise {
+    struct activation act;
+    const real *dy, *in;
+    real *out;
+    ptrdiff_t count;
+};
+
+static void elementwise_task(void *job, ptrdiff_t index) {
+    const struct elementwise *e = job;
+    const ptrdiff_t at = index * RUN, count = e->count - at < RUN ? e->count - at : RUN;
+    if (e->dy) act_backward(e->act, e->dy + at, e->in + at, e->out + at, NULL, 0, 1, count);
+    else act_forward(e->act, e->in + at, e->out + at, 0, 1, count);
+}
+
+static void activation_forward(const void *x, struct activation act, void *y, ptrdiff_t count) {
+    struct elementwise e = {act, NULL, x, y, count};
+    pool_run(elementwise_task, &e, (count + RUN - 1) / RUN);
+}
+
+static void activation_backward(const void *dy, const void *saved, struct activation act, void *dx,
+                                ptrdiff_t count) {
+    struct elementwise e = {act, dy, saved, dx, count};
+    pool_run(elementwise_task, &e, (count + RUN - 1) / RUN);
+}
+
+#endif

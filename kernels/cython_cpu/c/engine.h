@@ -1,0 +1,91 @@
+/* The engine as its callers see it: one table of functions per instruction set and precision.
+ *
+ * Every `void *` and `const void *` is an array of the table's precision. Shapes as in kernels/contract.py:
+ * x (m, k), w (n, k), b (n), y z dy saved (m, n), C-contiguous but for x and w, whose strides are counted in elements.
+ * Nothing is checked here: fastmlp.ops has done it. */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The numbers of contract.ACTIVATIONS */
+enum act {
+    ACT_identity, ACT_relu, ACT_leaky_relu, ACT_relu6, ACT_sigmoid, ACT_tanh, ACT_elu, ACT_selu, ACT_softsign,
+    ACT_gelu, ACT_gelu_tanh, ACT_silu, ACT_softplus, ACT_mish, ACT_hardswish, ACT_COUNT
+};
+
+struct activation { /* which one, and its parameters in the contract's order */
+    int code;
+    double a, b;
+};
+
+struct matrix { /* element [i][j] at data + i*row + j*col */
+    const void *data;
+    ptrdiff_t row, col;
+};
+
+struct linear_forward { /* y = act(x wᵀ + b); z = x wᵀ + b is kept where z is not NULL; b may be NULL */
+    ptrdiff_t m, k, n;
+    struct matrix x, w;
+    const void *b;
+    struct activation act;
+    void *y, *z;
+};
+
+struct linear_backward { /* dz = dy act'(saved); dx = dz w, dw = dzᵀ x, db = Σ dz; any of the three may be NULL */
+    ptrdiff_t m, k, n;
+    const void *dy, *saved;
+    struct matrix x, w;
+    struct activation act;
+    void *dz; /* scratch (m, n); may be NULL for identity */
+    void *dx, *dw, *db;
+    int accumulate; /* into dw and db */
+};
+
+struct softmax { /* rows of x (rows, classes); backward: x is dy, and y is the forward result */
+    ptrdiff_t rows, classes;
+    const void *x, *y;
+    void *out;
+};
+
+enum reduction { REDUCE_NONE, REDUCE_MEAN, REDUCE_SUM };
+
+struct cross_entropy { /* as in reference/losses.py; either labels (rows) or probabilities (rows, classes) */
+    ptrdiff_t rows, classes;
+    const void *logits;
+    const int64_t *labels;
+    const void *probabilities, *weight, *sample_weight;
+    int64_t ignore_index;
+    double label_smoothing;
+    int reduction;
+    void *loss, *dlogits;
+    double *row_loss; /* scratch (rows) */
+};
+
+struct kernels {
+    const char *isa;
+    int bits;
+    void (*linear_forward)(const struct linear_forward *);
+    void (*linear_backward)(const struct linear_backward *);
+    void (*activation_forward)(const void *x, struct activation, void *y, ptrdiff_t count);
+    void (*activation_backward)(const void *dy, const void *saved, struct activation, void *dx, ptrdiff_t count);
+    void (*softmax_forward)(const struct softmax *);
+    void (*log_softmax_forward)(const struct softmax *);
+    void (*softmax_backward)(const struct softmax *);
+    void (*log_softmax_backward)(const struct softmax *);
+    void (*cross_entropy)(const struct cross_entropy *);
+    /* runs `rounds` rounds of independent multiply-adds; -> floating-point operations done */
+    double (*fma_peak)(ptrdiff_t rounds);
+};
+
+/* The instruction sets that are built and that this CPU has, best first. The list ends with NULL. */
+const char *const *engine_isas(void);
+/* Those that are built. */
+const char *const *engine_built(void);
+/* The table of one of them, bits 32 or 64; NULL if it is not among engine_isas(). */
+const struct kernels *engine_kernels(const char *isa, int bits);
+/* The names of `enum act` in its order. */
+const char *const *engine_activations(void);
+
+#endif

@@ -1,0 +1,40 @@
+/* All kernels for one instruction set and precision. Compiled with -DISA=avx2 -DISA_AVX2 -DREAL_BITS=32 and the
+ * like, once for each; the only symbol that leaves this file is the table at its end. */
+#include "engine.h"
+#include "linear.h"
+#include "losses.h"
+#include "softmax.h"
+
+static double fma_peak(ptrdiff_t rounds) {
+    enum { CHAINS = 12 };
+    vec a[CHAINS], x = v_set((real)0.999), y = v_set((real)0.001);
+    for (int i = 0; i < CHAINS; i++) a[i] = v_set((real)i);
+    for (ptrdiff_t r = 0; r < rounds; r++) {
+        UNROLL for (int i = 0; i < CHAINS; i++) a[i] = v_fma(a[i], x, y);
+    }
+    vec total = a[0];
+    for (int i = 1; i < CHAINS; i++) total = total + a[i];
+    /* the sum takes part in the result, or the loop would be removed; it is finite */
+    return 2.0 * CHAINS * VLEN * (double)rounds + 0 * (double)v_sum(total);
+}
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+#define NAME__(isa, bits) kernels_##isa##_##bits
+#define NAME_(isa, bits) NAME__(isa, bits)
+
+extern const struct kernels NAME_(ISA, REAL_BITS);
+const struct kernels NAME_(ISA, REAL_BITS) = {
+    .isa = TEXT(ISA),
+    .bits = REAL_BITS,
+    .linear_forward = linear_forward,
+    .linear_backward = linear_backward,
+    .activation_forward = activation_forward,
+    .activation_backward = activation_backward,
+    .softmax_forward = softmax_forward,
+    .log_softmax_forward = log_softmax_forward,
+    .softmax_backward = softmax_backward,
+    .log_softmax_backward = log_softmax_backward,
+    .cross_entropy = cross_entropy,
+    .fma_peak = fma_peak,
+};

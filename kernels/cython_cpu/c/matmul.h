@@ -1,0 +1,188 @@
+/* C (m, n) = act(start + S (m, k) · V (k, n)), any strides, over the threads of the pool.
+ *
+ * C is cut into tasks of row_block × col_block. A task walks
+ *
+ *     k in blocks  →  V's block, copied into panels as wide as a tile, stays in L2
+ *       rows in strips as high as a tile  →  S's strip stays in L1
+ *         panels  →  one tile of C in registers
+ *       the activation over the strips just written, while they are in the cache
+ *
+ * the loop order of Goto & van de Geijn 2008, less its packing of S: the tile reads S through any row stride. Where
+ * V's rows are contiguous and few strips use them, V is not copied either. */
+#ifndef MATMUL_H
+#define MATMUL_H
+
+#include <stdatomic.h>
+#include "elementwise.h"
+#include "pack.h"
+#include "pool.h"
+#include "tile.h"
+
+/* Reals in a packed block of V (half of an L2 cache of 512 KiB, or 1 MiB with AVX-512) and in a packed strip of S. */
+#if defined(ISA_AVX512)
+enum { V_BLOCK = 393216 / sizeof(real) };
+#else
+enum { V_BLOCK = 196608 / sizeof(real) };
+#endif
+enum { S_BLOCK = 65536 / sizeof(real), MAX_WIDTH = MAX_VECTORS * VLEN, MAX_COLS = 1024 / sizeof(real) };
+
+struct operand { const real *data; ptrdiff_t row, col; };
+
+struct matmul {
+    ptrdiff_t m, k, n;
+    struct operand s, v;
+    real *c; /* C[i][j] at c[i*c_row + j*c_col], one stride 1; where `y` is not NULL, y, alike, gets act(C) */
+    ptrdiff_t c_row, c_col;
+    const real *bias; /* (n), or (m) with bias_by_rows, or NULL */
+    int bias_by_rows;
+    int add;          /* to what is in C */
+    struct activation act;
+    real *y;
+    /* chosen by plan() */
+    int vectors, pack_s, pack_v, row_blocks;
+    ptrdiff_t row_block, col_block, k_block, strip;
+    unsigned number; /* of this job: tells whose panels a thread's scratch holds */
+};
+
+/* Rows of C, at least, to which the activation is applied at a time. */
+enum { ACTIVATE = 24 };
+
+/* A thread's own scratch. */
+static _Thread_local struct {
+    _Alignas(64) real v[V_BLOCK + MAX_WIDTH];
+    _Alignas(64) real s[S_BLOCK];
+    _Alignas(64) real c[ROWS * MAX_WIDTH]; /* a tile of a C whose columns are contiguous, on its way to or from there */
+    unsigned job;
+    ptrdiff_t column, k; /* which block of V is in v */
+} scratch;
+
+INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+INLINE ptrdiff_t parts(ptrdiff_t total, ptrdiff_t size) { return (total + size - 1) / size; }
+INLINE ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t unit) { return parts(a, unit) * unit; }
+/* The size of parts of about equal size, none above `most`. */
+INLINE ptrdiff_t evenly(ptrdiff_t total, ptrdiff_t most) { return total ? parts(total, parts(total, most)) : 1; }
+
+/* Below so many multiply-adds the workers' waking costs more than their help. */
+enum { WORTH_SHARING = 250000 };
+
+static void plan(struct matmul *j) {
+    static _Atomic unsigned jobs = 1;
+    j->number = atomic_fetch_add(&jobs, 1);
+    const ptrdiff_t width = (j->vectors = tile_vectors(j->m)) * VLEN;
+    const int share = pool_threads() > 1 && (double)j->m * j->n * j->k > WORTH_SHARING;
+    const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
+
+    j->col_block = MAX_COLS > width ? MAX_COLS : width;
+    while (j->col_block > width && parts(j->n, j->col_block) < wanted) j->col_block /= 2;
+    const ptrdiff_t col_blocks = parts(j->n, j->col_block);
+    const ptrdiff_t tile = tile_rows(j->vectors);
+    j->row_block = j->m;
+    if (col_blocks < wanted)
+        j->row_block = round_up(parts(j->m, parts(wanted, col_blocks)), 4 * tile);
+    j->row_blocks = (int)parts(j->m, j->row_block);
+    j->strip = evenly(least(j->m, j->row_block), tile);
+
+    const ptrdiff_t strips = parts(least(j->m, j->row_block), j->strip);
+    const ptrdiff_t panels = parts(least(j->n, j->col_block), width);
+    j->pack_v = j->v.col != 1 || (strips >= 4 && j->v.row * sizeof(real) >= 2048);
+    /* S's rows a multiple of the page apart fall into one set of L1; its columns far apart miss it */
+    j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
+              : j->s.row == 1 ? panels > 1 && j->s.col * sizeof(real) >= 1024 : 1;
+    j->k_block = j->k;
+    j->k_block = least(j->k_block, V_BLOCK / (j->pack_v ? j->col_block : width));
+    if (j->pack_s) j->k_block = least(j->k_block, S_BLOCK / (tile + 1) - VLEN);
+    j->k_block = evenly(j->k, j->k_block);
+}
+
+/* The strip S[i..i+rows][p..p+k] for the tile: where it is, or a copy. */
+INLINE void give_strip(const struct matmul *j, struct tile *t, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t p) {
+    const real *from = j->s.data + i * j->s.row + p * j->s.col;
+    if (!j->pack_s) {
+        t->s = from, t->s_row = j->s.row, t->s_col = j->s.col;
+    } else if (j->s.col == 1) {
+        t->s = scratch.s, t->s_row = j->k_block + VLEN, t->s_col = 1;
+        for (ptrdiff_t r = 0; r < rows; r++)
+            memcpy(scratch.s + r * t->s_row, from + r * j->s.row, t->k * sizeof(real));
+    } else {
+        t->s = scratch.s, t->s_row = 1, t->s_col = rows;
+        for (ptrdiff_t q = 0; q < t->k; q++)
+            for (ptrdiff_t r = 0; r < rows; r++) scratch.s[q * rows + r] = from[r * j->s.row + q * j->s.col];
+    }
+}
+
+/* Columns of the panel that starts at column c of `cols`: a last one may be narrower. */
+INLINE ptrdiff_t panel_width(const struct matmul *j, ptrdiff_t cols, ptrdiff_t c) {
+    return cols - c <= VLEN ? VLEN : j->vectors * VLEN;
+}
+
+/* V[p..p+k][column..column+cols] in panels, unless they are there from the task before. Where V is read in place, only
+ * a last panel that is not full is copied, so that the tile may read whole vectors. */
+static void give_panels(const struct matmul *j, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t k) {
+    if (scratch.job == j->number && scratch.column == column && scratch.k == p) return;
+    const ptrdiff_t width = j->vectors * VLEN;
+    real *to = scratch.v;
+    for (ptrdiff_t c = j->pack_v ? 0 : cols / width * width; c < cols; c += width, to += width * k)
+        pack_panel(j->v.data + p * j->v.row + (column + c) * j->v.col, j->v.row, j->v.col, to,
+                   (int)panel_width(j, cols, c), k, (int)least(cols - c, width));
+    scratch.job = j->number, scratch.column = column, scratch.k = p;
+}
+
+/* y = act(C) for rows [i, end) of the columns [column, column + cols) */
+static void activate(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptrdiff_t column, ptrdiff_t cols) {
+    const ptrdiff_t at = i * j->c_row + column * j->c_col;
+    if (j->c_col == 1) act_forward(j->act, j->c + at, j->y + at, j->c_row, end - i, cols);
+    else act_forward(j->act, j->c + at, j->y + at, j->c_col, cols, end - i);
+}
+
+static void matmul_task(void *job, ptrdiff_t index) {
+    const struct matmul *j = job;
+    const ptrdiff_t column = index / j->row_blocks * j->col_block;
+    const ptrdiff_t row = index % j->row_blocks * j->row_block;
+    const ptrdiff_t cols = least(j->col_block, j->n - column);
+    const ptrdiff_t row_end = least(row + j->row_block, j->m);
+    const int turned = j->c_col != 1;
+    struct tile t = {.c = scratch.c, .c_row = turned ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows};
+    ptrdiff_t p = 0;
+    do { /* once even for k = 0 */
+        t.k = least(j->k_block, j->k - p);
+        const int last = p + t.k == j->k;
+        t.add = j->add || p > 0;
+        t.floor = last && j->act.code == ACT_relu ? 0 : -INFINITY;
+        give_panels(j, column, cols, p, t.k);
+        ptrdiff_t activated = row;
+        for (ptrdiff_t i = row; i < row_end; i += j->strip) {
+            const ptrdiff_t rows = least(j->strip, row_end - i);
+            give_strip(j, &t, i, rows, p);
+            const real *next = i + rows < row_end ? j->s.data + (i + rows) * j->s.row + p : NULL;
+            for (ptrdiff_t c = 0, width; c < cols; c += width) {
+                width = panel_width(j, cols, c);
+                const int in_place = !j->pack_v && cols - c >= width;
+                t.v = in_place ? j->v.data + p * j->v.row + column + c : scratch.v + (j->pack_v ? c * t.k : 0);
+                t.v_row = in_place ? j->v.row : width;
+                t.cols = (int)least(width, cols - c);
+                t.next = c == 0 && j->s.col == 1 ? next : NULL;
+                t.next_row = j->s.row;
+                t.bias = j->bias ? j->bias + (j->bias_by_rows ? i : column + c) : NULL;
+                real *at = j->c + i * j->c_row + (column + c) * j->c_col;
+                if (!turned) t.c = at;
+                else if (t.add) turn(at, j->c_col, t.c, t.c_row, t.cols, (int)rows);
+                run_tile((int)rows, (int)(width / VLEN), &t);
+                if (turned) turn(t.c, t.c_row, at, j->c_col, (int)rows, t.cols);
+            }
+            const ptrdiff_t end = i + rows;
+            if (last && j->y && (end == row_end || end - activated >= ACTIVATE)) {
+                activate(j, activated, end, column, cols);
+                activated = end;
+            }
+        }
+        p += t.k;
+    } while (p < j->k);
+}
+
+static void matmul(struct matmul *j) {
+    if (j->m == 0 || j->n == 0) return;
+    plan(j);
+    pool_run(matmul_task, j, parts(j->n, j->col_block) * j->row_blocks);
+}
+
+#endif

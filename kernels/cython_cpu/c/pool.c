@@ -1,0 +1,183 @@
+/* Compiled once, for the baseline instruction set. POSIX threads only: no futex, no OpenMP. */
+#include "pool.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#define PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define PAUSE() __asm__ volatile("yield")
+#else
+#define PAUSE() ((void)0)
+#endif
+
+enum { MAX_THREADS = 1024 };
+
+/* How long a thread polls before it sleeps. By time, not by count: a pause takes 10 to 140 cycles. Workers wait for
+ * the next layer's kernel; the caller waits for the last tasks, and leaves its core to a worker that lost its own. */
+static const int64_t WORKER_SPIN_NS = 50000, CALLER_SPIN_NS = 10000;
+
+static struct {
+    pthread_mutex_t owner;    /* held by the caller whose job runs */
+    pthread_mutex_t lock;     /* guards the two conditions */
+    pthread_cond_t work, done;
+    pthread_t workers[MAX_THREADS];
+    int started;              /* workers that run */
+    int threads;              /* as set; the caller counts as one */
+    _Atomic int sleeping;     /* workers that wait for `work` */
+    _Atomic int caller_sleeps;
+    _Atomic int quit;
+
+    /* The job. Low half of `left`: tasks not yet claimed; high half: the job's number, so that a claim made against
+     * an old job fails. Whoever holds a claim may read the fields: the job cannot end before its tasks. */
+    _Atomic uint64_t left;
+    pool_task task;
+    void *job;
+    fenv_t floating; /* the caller's rounding mode and the like: tasks run under it on every thread */
+    uint32_t tasks;
+    _Atomic uint32_t finished;
+} pool = {.owner = PTHREAD_MUTEX_INITIALIZER,
+          .lock = PTHREAD_MUTEX_INITIALIZER,
+          .work = PTHREAD_COND_INITIALIZER,
+          .done = PTHREAD_COND_INITIALIZER,
+          .threads = 1};
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int unclaimed(void) { return (uint32_t)atomic_load(&pool.left) != 0; }
+static int all_finished(void) { return atomic_load(&pool.finished) == pool.tasks; }
+
+/* Polls `ready` for at most `ns`. */
+static int spin_until(int (*ready)(void), int64_t ns) {
+    const int64_t end = now_ns() + ns;
+    do {
+        for (int i = 0; i < 16; i++) {
+            if (ready()) return 1;
+            PAUSE();
+        }
+    } while (now_ns() < end);
+    return ready();
+}
+
+/* Claims and runs tasks until none is left. */
+static void work_off(int is_worker) {
+    uint64_t left = atomic_load(&pool.left);
+    while ((uint32_t)left) {
+        if (!atomic_compare_exchange_weak(&pool.left, &left, left - 1)) continue;
+        const uint32_t tasks = pool.tasks;
+        if (is_worker) fesetenv(&pool.floating);
+        pool.task(pool.job, (ptrdiff_t)(tasks - (uint32_t)left));
+        if (atomic_fetch_add(&pool.finished, 1) + 1 == tasks && atomic_load(&pool.caller_sleeps)) {
+            pthread_mutex_lock(&pool.lock);
+            pthread_cond_signal(&pool.done);
+            pthread_mutex_unlock(&pool.lock);
+        }
+        left = atomic_load(&pool.left);
+    }
+}
+
+static int work_or_quit(void) { return unclaimed() || atomic_load(&pool.quit); }
+
+static void *worker(void *unused) {
+    (void)unused;
+    for (;;) {
+        if (!spin_until(work_or_quit, WORKER_SPIN_NS)) {
+            pthread_mutex_lock(&pool.lock);
+            atomic_fetch_add(&pool.sleeping, 1);
+            while (!work_or_quit()) pthread_cond_wait(&pool.work, &pool.lock);
+            atomic_fetch_sub(&pool.sleeping, 1);
+            pthread_mutex_unlock(&pool.lock);
+        }
+        if (atomic_load(&pool.quit)) return NULL;
+        work_off(1);
+    }
+}
+
+#ifndef _WIN32
+/* The child of a fork has no workers, and locks that somebody may have held. */
+static void forget_workers(void) {
+    pthread_mutex_init(&pool.owner, NULL);
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.work, NULL);
+    pthread_cond_init(&pool.done, NULL);
+    pool.started = 0;
+    atomic_store(&pool.left, 0);
+    atomic_store(&pool.sleeping, 0);
+    atomic_store(&pool.caller_sleeps, 0);
+}
+static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
+static pthread_once_t watched = PTHREAD_ONCE_INIT;
+#endif
+
+/* A thread that cannot be had is done without: the others claim its tasks. */
+static void start_workers(void) {
+#ifndef _WIN32
+    pthread_once(&watched, watch_forks);
+#endif
+    while (pool.started < pool.threads - 1 &&
+           pthread_create(&pool.workers[pool.started], NULL, worker, NULL) == 0)
+        pool.started++;
+}
+
+static void stop_workers(void) {
+    pthread_mutex_lock(&pool.lock);
+    atomic_store(&pool.quit, 1);
+    pthread_cond_broadcast(&pool.work);
+    pthread_mutex_unlock(&pool.lock);
+    while (pool.started) pthread_join(pool.workers[--pool.started], NULL);
+    atomic_store(&pool.quit, 0);
+}
+
+static void wake_workers(uint32_t wanted) {
+    if (!atomic_load(&pool.sleeping)) return;
+    pthread_mutex_lock(&pool.lock);
+    for (uint32_t i = 0; i < wanted && (int)i < pool.started; i++) pthread_cond_signal(&pool.work);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static void wait_for_others(void) {
+    if (spin_until(all_finished, CALLER_SPIN_NS)) return;
+    pthread_mutex_lock(&pool.lock);
+    atomic_store(&pool.caller_sleeps, 1);
+    while (!all_finished()) pthread_cond_wait(&pool.done, &pool.lock);
+    atomic_store(&pool.caller_sleeps, 0);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+void pool_run(pool_task task, void *job, ptrdiff_t tasks) {
+    if (tasks < 2 || tasks > UINT32_MAX || pool.threads < 2 || pthread_mutex_trylock(&pool.owner) != 0) {
+        for (ptrdiff_t i = 0; i < tasks; i++) task(job, i);
+        return;
+    }
+    if (pool.started < pool.threads - 1) start_workers();
+    pool.task = task;
+    pool.job = job;
+    pool.tasks = (uint32_t)tasks;
+    fegetenv(&pool.floating);
+    atomic_store(&pool.finished, 0);
+    const uint64_t number = (atomic_load(&pool.left) >> 32) + 1;
+    atomic_store(&pool.left, number << 32 | (uint32_t)tasks);
+    wake_workers((uint32_t)tasks - 1);
+    work_off(0);
+    wait_for_others();
+    pthread_mutex_unlock(&pool.owner);
+}
+
+int pool_threads(void) { return pool.threads; }
+
+void pool_set_threads(int threads) {
+    pthread_mutex_lock(&pool.owner);
+    if (threads < 1) threads = 1;
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    if (threads != pool.threads) stop_workers();
+    pool.threads = threads;
+    pthread_mutex_unlock(&pool.owner);
+}

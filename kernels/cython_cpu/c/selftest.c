@@ -1,0 +1,177 @@
+/* Every kernel of every built table against plain C in long double. Stands alone, so that it can be cross-compiled and run
+ * under an emulator: `make selftest`, `make neon`. Exit status 1 if anything is wrong. */
+#include "engine.h"
+#include "pool.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+static uint64_t seed = 88172645463325252u;
+
+static double uniform(void) { /* xorshift64, Marsaglia 2003 */
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return (double)(seed >> 11) / 9007199254740992.0 * 2 - 1;
+}
+
+/* An array of the table's precision. */
+struct array { char *data; int bits; };
+static struct array array(ptrdiff_t count, int bits) {
+    struct array a = {calloc((size_t)(count ? count : 1), (size_t)bits / 8), bits};
+    if (!a.data) exit(2);
+    return a;
+}
+static double get(struct array a, ptrdiff_t i) { return a.bits == 32 ? ((float *)a.data)[i] : ((double *)a.data)[i]; }
+static void set(struct array a, ptrdiff_t i, double v) {
+    if (a.bits == 32) ((float *)a.data)[i] = (float)v;
+    else ((double *)a.data)[i] = v;
+}
+static struct array noise(ptrdiff_t count, int bits, double scale) {
+    struct array a = array(count, bits);
+    for (ptrdiff_t i = 0; i < count; i++) set(a, i, scale * uniform());
+    return a;
+}
+
+static void expect(const struct kernels *t, const char *what, ptrdiff_t i, double got, double want, double bound) {
+    if (fabs(got - want) <= bound) return;
+    if (failures++ < 20)
+        printf("%s %d: %s[%td] is %.17g, not %.17g (bound %g)\n", t->isa, t->bits, what, i, got, want, bound);
+}
+
+static double unit(const struct kernels *t) { return t->bits == 32 ? 0x1p-23 : 0x1p-52; }
+
+static void test_linear(const struct kernels *t, ptrdiff_t m, ptrdiff_t k, ptrdiff_t n, int act) {
+    struct array x = noise(m * k, t->bits, 1), w = noise(n * k, t->bits, 1), b = noise(n, t->bits, 1);
+    struct array y = array(m * n, t->bits), dy = noise(m * n, t->bits, 1), dz = array(m * n, t->bits);
+    struct array dx = array(m * k, t->bits), dw = array(n * k, t->bits), db = array(n, t->bits);
+    struct linear_forward f = {m, k, n, {x.data, k, 1}, {w.data, k, 1}, b.data, {act, 0, 0}, y.data, NULL};
+    t->linear_forward(&f);
+    for (ptrdiff_t i = 0; i < m; i++)
+        for (ptrdiff_t j = 0; j < n; j++) {
+            long double z = get(b, j), size = fabs(get(b, j));
+            for (ptrdiff_t p = 0; p < k; p++) {
+                const double term = get(x, i * k + p) * get(w, j * k + p);
+                z += term, size += fabs(term);
+            }
+            const double want = act == ACT_relu && z < 0 ? 0 : (double)z;
+            expect(t, "linear y", i * n + j, get(y, i * n + j), want, (double)size * unit(t) * (2 + sqrt((double)k)));
+        }
+    struct linear_backward g = {m, k, n, dy.data, y.data, {x.data, k, 1}, {w.data, k, 1}, {act, 0, 0},
+                                act ? dz.data : NULL, dx.data, dw.data, db.data, 0};
+    t->linear_backward(&g);
+    for (ptrdiff_t i = 0; i < m * n; i++) set(dz, i, act && get(y, i) <= 0 ? 0 : get(dy, i));
+    for (ptrdiff_t i = 0; i < m; i++)
+        for (ptrdiff_t p = 0; p < k; p++) {
+            long double sum = 0;
+            for (ptrdiff_t j = 0; j < n; j++) sum += get(dz, i * n + j) * get(w, j * k + p);
+            expect(t, "linear dx", i * k + p, get(dx, i * k + p), (double)sum, unit(t) * (2 + (double)n));
+        }
+    for (ptrdiff_t j = 0; j < n; j++) {
+        long double sum = 0;
+        for (ptrdiff_t i = 0; i < m; i++) sum += get(dz, i * n + j);
+        expect(t, "linear db", j, get(db, j), (double)sum, unit(t) * (2 + (double)m));
+        for (ptrdiff_t p = 0; p < k; p++) {
+            sum = 0;
+            for (ptrdiff_t i = 0; i < m; i++) sum += get(dz, i * n + j) * get(x, i * k + p);
+            expect(t, "linear dw", j * k + p, get(dw, j * k + p), (double)sum, unit(t) * (2 + (double)m));
+        }
+    }
+    free(x.data), free(w.data), free(b.data), free(y.data), free(dy.data);
+    free(dz.data), free(dx.data), free(dw.data), free(db.data);
+}
+
+/* y = act(z) and dy/dz of activation `code`, with negative_slope 1/32, alpha 5/4, beta 3/2 and threshold 20. */
+static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
+static double truth(int code, double z) {
+    switch (code) {
+    case ACT_relu: return z > 0 ? z : 0;
+    case ACT_leaky_relu: return z > 0 ? z : 0.03125 * z;
+    case ACT_relu6: return fmin(fmax(z, 0), 6);
+    case ACT_sigmoid: return sigmoid(z);
+    case ACT_tanh: return tanh(z);
+    case ACT_elu: return z > 0 ? z : 1.25 * expm1(z);
+    case ACT_selu: return 1.0507009873554804934 * (z > 0 ? z : 1.6732632423543772848 * expm1(z));
+    case ACT_softsign: return z / (1 + fabs(z));
+    case ACT_gelu: return z * 0.5 * erfc(-z / sqrt(2));
+    case ACT_gelu_tanh: return z * sigmoid(2 * sqrt(2 / acos(-1.0)) * (z + 0.044715 * z * z * z));
+    case ACT_silu: return z * sigmoid(z);
+    case ACT_softplus: return 1.5 * z > 20 ? z : log1p(exp(1.5 * z)) / 1.5;
+    case ACT_mish: return z * tanh(log1p(exp(z)));
+    case ACT_hardswish: return z * fmin(fmax(z + 3, 0), 6) / 6;
+    default: return z;
+    }
+}
+
+static void test_activations(const struct kernels *t) {
+    enum { COUNT = 20000 + 7 };
+    static const char *const saves_z[] = {"gelu", "gelu_tanh", "silu", "softplus", "mish", "hardswish"};
+    for (int code = 0; code < ACT_COUNT; code++) {
+        const char *name = engine_activations()[code];
+        const struct activation act = {code, code == ACT_leaky_relu ? 0.03125 : code == ACT_elu ? 1.25 : 1.5, 20};
+        struct array z = noise(COUNT, t->bits, 8), y = array(COUNT, t->bits), dz = array(COUNT, t->bits);
+        struct array ones = array(COUNT, t->bits);
+        for (ptrdiff_t i = 0; i < COUNT; i++) set(ones, i, 1);
+        t->activation_forward(z.data, act, y.data, COUNT);
+        int from_z = 0;
+        for (size_t i = 0; i < sizeof saves_z / sizeof *saves_z; i++) from_z |= !strcmp(name, saves_z[i]);
+        t->activation_backward(ones.data, from_z ? z.data : y.data, act, dz.data, COUNT);
+        for (ptrdiff_t i = 0; i < COUNT; i++) {
+            const double at = get(z, i), h = 1e-6, want = truth(code, at);
+            expect(t, name, i, get(y, i), want, 4 * unit(t) * fabs(want) + 4e-14 + 1e-8 * (t->bits == 32));
+            const double slope = (truth(code, at + h) - truth(code, at - h)) / (2 * h);
+            const double kink = fmin(fmin(fabs(at), fabs(at - 6)), fabs(fabs(at) - 3));
+            if (kink > 2 * h) expect(t, name, i, get(dz, i), slope, 1e-7 + 64 * unit(t));
+        }
+        free(z.data), free(y.data), free(dz.data), free(ones.data);
+    }
+}
+
+static void test_rows(const struct kernels *t, ptrdiff_t rows, ptrdiff_t classes) {
+    const ptrdiff_t count = rows * classes;
+    struct array x = noise(count, t->bits, 9), y = array(count, t->bits), l = array(count, t->bits);
+    struct array dx = array(count, t->bits), loss = array(rows, t->bits);
+    int64_t *labels = calloc((size_t)rows, sizeof *labels);
+    double *scratch = calloc((size_t)rows, sizeof *scratch);
+    for (ptrdiff_t i = 0; i < rows; i++) labels[i] = i % classes;
+    t->softmax_forward(&(struct softmax){rows, classes, x.data, NULL, y.data});
+    t->log_softmax_forward(&(struct softmax){rows, classes, x.data, NULL, l.data});
+    t->cross_entropy(&(struct cross_entropy){.rows = rows, .classes = classes, .logits = x.data, .labels = labels,
+                                             .ignore_index = -100, .reduction = REDUCE_NONE, .loss = loss.data,
+                                             .dlogits = dx.data, .row_loss = scratch});
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        long double sum = 0;
+        for (ptrdiff_t c = 0; c < classes; c++) sum += expl(get(x, i * classes + c));
+        for (ptrdiff_t c = 0; c < classes; c++) {
+            const ptrdiff_t at = i * classes + c;
+            const double p = (double)(expl(get(x, at)) / sum);
+            expect(t, "softmax", at, get(y, at), p, 16 * unit(t));
+            expect(t, "log_softmax", at, get(l, at), log(p), 64 * unit(t));
+            expect(t, "dlogits", at, get(dx, at), p - (c == labels[i]), 16 * unit(t));
+        }
+        expect(t, "loss", i, get(loss, i), -log((double)(expl(get(x, i * classes + labels[i])) / sum)), 64 * unit(t));
+    }
+    free(x.data), free(y.data), free(l.data), free(dx.data), free(loss.data), free(labels), free(scratch);
+}
+
+int main(void) {
+    static const ptrdiff_t sizes[][3] = {{1, 10, 64},   {1, 1, 1},    {2, 3, 5},    {5, 7, 300},  {9, 40, 33},
+                                         {33, 17, 10},  {100, 64, 32}, {31, 33, 65}, {130, 70, 50}, {64, 300, 17},
+                                         {3, 1100, 70}, {40, 0, 9},   {15, 1024, 20}, {200, 9, 260}};
+    for (int threads = 1; threads <= 3; threads += 2) {
+        pool_set_threads(threads);
+        for (const char *const *isa = engine_isas(); *isa; isa++)
+            for (int bits = 32; bits <= 64; bits += 32) {
+                const struct kernels *t = engine_kernels(*isa, bits);
+                for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+                    for (int act = ACT_identity; act <= ACT_relu; act++)
+                        test_linear(t, sizes[i][0], sizes[i][1], sizes[i][2], act);
+                test_activations(t);
+                test_rows(t, 37, 10), test_rows(t, 3, 1), test_rows(t, 5, 1000), test_rows(t, 2, 129);
+                printf("%s, float%d, %d threads: %s\n", *isa, bits, threads, failures ? "WRONG" : "right");
+            }
+    }
+    if (failures) printf("%d values are wrong\n", failures);
+    return failures != 0;
+}

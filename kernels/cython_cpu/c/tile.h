@@ -1,0 +1,144 @@
+/* The matmul tile: C (rows, cols) = start + S (rows, k) · V (k, cols), held in registers.
+ *
+ * V enters as whole vectors along the columns, S as scalars that are broadcast. An element of C is one chain of
+ * multiply-adds over k in order, whatever the tile's shape: results do not depend on how C was cut into tiles. */
+#ifndef TILE_H
+#define TILE_H
+
+#include "vec.h"
+
+/* Registers: ROWS × 2 vectors of accumulators, 2 of V, 1 or 2 of S. Few rows take wider tiles, as one
+ * multiply-add takes 4 cycles and two can start in each: 8 accumulators at least. A tile one vector wide is for the last
+ * columns. */
+#if defined(ISA_AVX512)
+enum { ROWS = 14, ROWS_4 = 6, ROWS_8 = 3 };
+#elif defined(ISA_NEON)
+enum { ROWS = 12, ROWS_4 = 6, ROWS_8 = 3 };
+#else
+enum { ROWS = 6, ROWS_4 = 3, ROWS_8 = 1 };
+#endif
+enum { MAX_VECTORS = 8 };
+enum { LINE = 64 / sizeof(real) }; /* of the cache */
+
+/* How wide the tiles of a job with so many rows are, in vectors. */
+INLINE int tile_vectors(ptrdiff_t rows) { return rows <= ROWS_8 ? 8 : rows <= ROWS_4 ? 4 : 2; }
+INLINE int tile_rows(int vectors) { return vectors == 8 ? ROWS_8 : vectors == 4 ? ROWS_4 : ROWS; }
+
+struct tile {
+    ptrdiff_t k;
+    const real *s; /* S[i][p]: one of its strides is 1 */
+    ptrdiff_t s_row, s_col;
+    const real *v; /* V[p][0..]: whole vectors may be read */
+    ptrdiff_t v_row;
+    real *c;
+    ptrdiff_t c_row;
+    int cols;         /* columns to write, up to vectors * VLEN */
+    int add;          /* start from what is in C */
+    const real *bias; /* else from bias[i*bias_row + j*bias_col], one stride 1 and one 0; NULL: from 0 */
+    ptrdiff_t bias_row;
+    real floor;       /* C = max(floor, C), NaN kept: 0 for relu, else -inf */
+    const real *next; /* the strip that comes after this one, of the same k, to be fetched meanwhile; or NULL */
+    ptrdiff_t next_row;
+};
+
+/* The j-th vector of a row that may end within it. */
+INLINE vec load_part(const real *p, int j, int cols) {
+    const int left = cols - j * VLEN;
+    return left >= VLEN ? v_load(p + j * VLEN) : left > 0 ? v_load_n(p + j * VLEN, left) : v_set(0);
+}
+INLINE void store_part(real *p, vec a, int j, int cols) {
+    const int left = cols - j * VLEN;
+    if (left >= VLEN) v_store(p + j * VLEN, a);
+    else if (left > 0) v_store_n(p + j * VLEN, a, left);
+}
+
+/* acc[i][j] += S[i][p] V[p][j] */
+#define STEP(scalar)                                                                             \
+    do {                                                                                         \
+        vec v[MAX_VECTORS];                                                                      \
+        UNROLL for (int j = 0; j < vectors; j++) v[j] = v_keep(v_load(vp + j * VLEN));           \
+        UNROLL for (int i = 0; i < rows; i++) {                                                  \
+            const vec s = v_set(scalar);                                                         \
+            UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(s, v[j], acc[i][j]);      \
+        }                                                                                        \
+    } while (0)
+
+/* rows, vectors and by_rows are constants in every instance. by_rows: S's rows are contiguous (s_col = 1), else its
+ * columns are (s_row = 1). */
+INLINE void tile(const int rows, const int vectors, const int by_rows, const struct tile *t) {
+    vec acc[ROWS][MAX_VECTORS];
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) {
+        if (t->add) acc[i][j] = load_part(t->c + i * t->c_row, j, t->cols);
+        else if (!t->bias) acc[i][j] = v_set(0);
+        else if (t->bias_row) acc[i][j] = v_set(t->bias[i]);
+        else acc[i][j] = load_part(t->bias, j, t->cols);
+    }
+    const real *vp = t->v;
+    if (by_rows) {
+        /* three rows share a pointer: base, base + stride, base + 2 stride are one addressing mode each */
+        const real *base[5];
+        const ptrdiff_t stride = t->s_row;
+        UNROLL for (int g = 0; g * 3 < rows; g++) base[g] = t->s + 3 * g * stride;
+        for (ptrdiff_t p = 0; p < t->k; p++, vp += t->v_row) {
+            if (t->next && p % LINE == 0)
+                UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(t->next + i * t->next_row + p, 0, 2);
+            STEP(base[i / 3][(i % 3) * stride]);
+            UNROLL for (int g = 0; g * 3 < rows; g++) base[g]++;
+        }
+    } else {
+        const real *sp = t->s;
+        for (ptrdiff_t p = 0; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
+    }
+    const vec floor = v_set(t->floor);
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++)
+        store_part(t->c + i * t->c_row, v_sel(v_le(acc[i][j], floor), floor, acc[i][j]), j, t->cols);
+}
+
+#define TILE(rows, vectors)                                                                       \
+    static void tile_##rows##x##vectors(const struct tile *t) { tile(rows, vectors, 0, t); }       \
+    static void tile_##rows##x##vectors##_by_rows(const struct tile *t) { tile(rows, vectors, 1, t); }
+#define ENTRY(rows, vectors) {tile_##rows##x##vectors, tile_##rows##x##vectors##_by_rows}
+
+#define EACH_1(DO, v) DO(1, v)
+#define EACH_3(DO, v) DO(1, v) SEP DO(2, v) SEP DO(3, v)
+#define EACH_6(DO, v) EACH_3(DO, v) SEP DO(4, v) SEP DO(5, v) SEP DO(6, v)
+#define EACH_12(DO, v) EACH_6(DO, v) SEP DO(7, v) SEP DO(8, v) SEP DO(9, v) SEP DO(10, v) SEP DO(11, v) SEP DO(12, v)
+#define EACH_14(DO, v) EACH_12(DO, v) SEP DO(13, v) SEP DO(14, v)
+#if defined(ISA_AVX512)
+#define EACH_WIDE_2 EACH_14
+#define EACH_WIDE_4 EACH_6
+#define EACH_WIDE_8 EACH_3
+#elif defined(ISA_NEON)
+#define EACH_WIDE_2 EACH_12
+#define EACH_WIDE_4 EACH_6
+#define EACH_WIDE_8 EACH_3
+#else
+#define EACH_WIDE_2 EACH_6
+#define EACH_WIDE_4 EACH_3
+#define EACH_WIDE_8 EACH_1
+#endif
+
+#define SEP
+EACH_WIDE_2(TILE, 1)
+EACH_WIDE_2(TILE, 2)
+EACH_WIDE_4(TILE, 4)
+EACH_WIDE_8(TILE, 8)
+#undef SEP
+#define SEP ,
+typedef void tile_fn(const struct tile *);
+static tile_fn *const tiles_1[ROWS][2] = {EACH_WIDE_2(ENTRY, 1)};
+static tile_fn *const tiles_2[ROWS][2] = {EACH_WIDE_2(ENTRY, 2)};
+static tile_fn *const tiles_4[ROWS_4][2] = {EACH_WIDE_4(ENTRY, 4)};
+static tile_fn *const tiles_8[ROWS_8][2] = {EACH_WIDE_8(ENTRY, 8)};
+#undef SEP
+
+INLINE void run_tile(int rows, int vectors, const struct tile *t) {
+    const int by_rows = t->s_col == 1 && t->s_row != 1;
+    tile_fn *const *row = vectors == 8   ? tiles_8[rows - 1]
+                          : vectors == 4 ? tiles_4[rows - 1]
+                          : vectors == 2 ? tiles_2[rows - 1]
+                                         : tiles_1[rows - 1];
+    row[by_rows](t);
+}
+
+#endif

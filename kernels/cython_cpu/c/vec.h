@@ -1,0 +1,231 @@
+/* One vector type for the instruction set and precision at hand.
+ *
+ * kernels.c is compiled once for every instruction set and for 32 and 64 bits. All of the arithmetic above this file is
+ * written with `vec` and the operators + - * / of GCC's and clang's vector extension; what those lack is here:
+ *
+ *   v_set v_load v_store        v_load_n v_store_n: only the first n lanes, 0 in the others (v_load_or: `other`)
+ *   v_fma(a,b,c) = a*b + c      v_prod_err(a,b,p) = a*b - p exactly, for p = a*b rounded
+ *   v_max v_min                 a > b ? a : b and a < b ? a : b: a NaN in either gives b
+ *   v_lt v_le v_eq, v_sel(m, a, b) = m ? a : b
+ *   v_abs v_copysign v_round    v_scale(x, k) = x * 2^k, rounded once, for whole |k| <= 2 * the largest exponent
+ *   v_sum v_hmax                over the lanes, in a fixed order
+ *   v_zip_lo v_zip_hi           a0 b0 a1 b1 ..., of the first and of the last halves
+ *
+ * Everything is static inline: a function with external linkage would leak this file's instructions into
+ * the rest of the program. */
+#ifndef VEC_H
+#define VEC_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(ISA_AVX2) || defined(ISA_AVX512)
+#include <immintrin.h>
+#elif defined(ISA_NEON)
+#include <arm_neon.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+#if REAL_BITS == 32
+typedef float real;
+typedef int32_t lane_int;
+#define MANTISSA 23
+#define BIAS 127
+#define ROUND_MAGIC 0x1.8p23f
+#else
+typedef double real;
+typedef int64_t lane_int;
+#define MANTISSA 52
+#define BIAS 1023
+#define ROUND_MAGIC 0x1.8p52
+#endif
+
+#if defined(ISA_AVX512)
+#define VBYTES 64
+#elif defined(ISA_AVX2)
+#define VBYTES 32
+#else
+#define VBYTES 16
+#endif
+
+#define VLEN (VBYTES * 8 / REAL_BITS)
+
+typedef lane_int veci __attribute__((vector_size(VBYTES)));
+typedef real vec __attribute__((vector_size(VBYTES)));
+
+INLINE vec v_set(real a) { return a - (vec){0}; } /* a - 0 keeps the sign of a zero */
+INLINE vec v_load(const real *p) { vec a; memcpy(&a, p, VBYTES); return a; }
+INLINE void v_store(real *p, vec a) { memcpy(p, &a, VBYTES); }
+INLINE vec v_abs(vec a) { return (vec)((veci)a & ~((veci)(-(vec){0}))); }
+INLINE vec v_copysign(vec magnitude, vec sign) {
+    const veci bit = (veci)(-(vec){0});
+    return (vec)(((veci)magnitude & ~bit) | ((veci)sign & bit));
+}
+
+/* ------------------------------------------------------------------------------------------- AVX-512 */
+#if defined(ISA_AVX512)
+#if REAL_BITS == 32
+#define X(op) _mm512_##op##_ps
+typedef __mmask16 vmask;
+#define X_CMP _mm512_cmp_ps_mask
+#else
+#define X(op) _mm512_##op##_pd
+typedef __mmask8 vmask;
+#define X_CMP _mm512_cmp_pd_mask
+#endif
+#define HAVE_FMA 1
+INLINE vmask v_first(int n) { return (vmask)((1u << n) - 1u); }
+INLINE vec v_load_n(const real *p, int n) { return (vec)X(maskz_loadu)(v_first(n), p); }
+INLINE vec v_load_or(const real *p, int n, vec other) { return (vec)X(mask_loadu)(other, v_first(n), p); }
+INLINE void v_store_n(real *p, vec a, int n) { X(mask_storeu)(p, v_first(n), a); }
+INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
+INLINE vec v_max(vec a, vec b) { return (vec)X(max)(a, b); }
+INLINE vec v_min(vec a, vec b) { return (vec)X(min)(a, b); }
+INLINE vmask v_lt(vec a, vec b) { return X_CMP(a, b, _CMP_LT_OQ); }
+INLINE vmask v_le(vec a, vec b) { return X_CMP(a, b, _CMP_LE_OQ); }
+INLINE vmask v_eq(vec a, vec b) { return X_CMP(a, b, _CMP_EQ_OQ); }
+INLINE vec v_sel(vmask m, vec a, vec b) { return (vec)X(mask_blend)(m, b, a); }
+INLINE vec v_round(vec a) { return (vec)X(roundscale)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vec v_scale(vec a, vec k) { return (vec)X(scalef)(a, k); }
+INLINE real v_sum(vec a) { return X(reduce_add)(a); }
+INLINE real v_hmax(vec a) { return X(reduce_max)(a); }
+
+/* ---------------------------------------------------------------------------------------------- AVX2 */
+#elif defined(ISA_AVX2)
+#if REAL_BITS == 32
+#define X(op) _mm256_##op##_ps
+#define X_HALF(op) _mm_##op##_ps
+#define X_INT const int *
+#else
+#define X(op) _mm256_##op##_pd
+#define X_HALF(op) _mm_##op##_pd
+#define X_INT const long long *
+#endif
+typedef vec vmask; /* all bits of a lane set or clear */
+#define HAVE_FMA 1
+static const lane_int lane_on[2 * VLEN] = {
+    -1, -1, -1, -1,
+#if REAL_BITS == 32
+    -1, -1, -1, -1,
+#endif
+};
+INLINE __m256i v_first(int n) { return _mm256_loadu_si256((const __m256i *)(lane_on + VLEN - n)); }
+INLINE vec v_load_n(const real *p, int n) { return (vec)X(maskload)(p, v_first(n)); }
+INLINE vec v_load_or(const real *p, int n, vec other) {
+    return (vec)X(blendv)(other, X(maskload)(p, v_first(n)), (vec)v_first(n));
+}
+INLINE void v_store_n(real *p, vec a, int n) { X(maskstore)(p, v_first(n), a); }
+INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
+INLINE vec v_max(vec a, vec b) { return (vec)X(max)(a, b); }
+INLINE vec v_min(vec a, vec b) { return (vec)X(min)(a, b); }
+INLINE vmask v_lt(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_LT_OQ); }
+INLINE vmask v_le(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_LE_OQ); }
+INLINE vmask v_eq(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_EQ_OQ); }
+INLINE vec v_sel(vmask m, vec a, vec b) { return (vec)X(blendv)(b, a, m); }
+INLINE vec v_round(vec a) { return (vec)X(round)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+/* ----------------------------------------------------------- NEON, and the baseline of any other CPU */
+#else
+typedef veci vmask;
+INLINE vec v_load_or(const real *p, int n, vec a) { for (int i = 0; i < n; i++) a[i] = p[i]; return a; }
+INLINE vec v_load_n(const real *p, int n) { return v_load_or(p, n, (vec){0}); }
+INLINE void v_store_n(real *p, vec a, int n) { for (int i = 0; i < n; i++) p[i] = a[i]; }
+INLINE vmask v_lt(vec a, vec b) { return (veci)(a < b); }
+INLINE vmask v_le(vec a, vec b) { return (veci)(a <= b); }
+INLINE vmask v_eq(vec a, vec b) { return (veci)(a == b); }
+INLINE vec v_sel(vmask m, vec a, vec b) { return (vec)((m & (veci)a) | (~m & (veci)b)); }
+INLINE vec v_max(vec a, vec b) { return v_sel(v_lt(b, a), a, b); }
+INLINE vec v_min(vec a, vec b) { return v_sel(v_lt(a, b), a, b); }
+#if defined(ISA_NEON)
+#define HAVE_FMA 1
+#if REAL_BITS == 32
+INLINE vec v_fma(vec a, vec b, vec c) { return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vec v_round(vec a) { return (vec)vrndnq_f32((float32x4_t)a); }
+#else
+INLINE vec v_fma(vec a, vec b, vec c) { return (vec)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+INLINE vec v_round(vec a) { return (vec)vrndnq_f64((float64x2_t)a); }
+#endif
+#else
+#define HAVE_FMA 0
+INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; } /* rounds twice */
+INLINE vec v_round(vec a) { return (a + ROUND_MAGIC) - ROUND_MAGIC; } /* for |a| < 2^22, 2^51 */
+#endif
+#endif
+
+/* -------------------------------------------------------------------------- shared by all but AVX-512 */
+#if !defined(ISA_AVX512)
+/* 2^k for whole k between the smallest and the largest normal exponent: k's low bits, moved to the exponent's place */
+INLINE vec v_pow2(vec k) { return (vec)(((veci)(k + ROUND_MAGIC) + BIAS) << MANTISSA); }
+INLINE vec v_scale(vec a, vec k) {
+    vec half = v_round(k * (real)0.5);
+    return a * v_pow2(half) * v_pow2(k - half);
+}
+INLINE real v_sum(vec a) {
+    for (int half = VLEN / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) a[i] += a[i + half];
+    return a[0];
+}
+INLINE real v_hmax(vec a) {
+    real top = a[0];
+    for (int i = 1; i < VLEN; i++) top = a[i] > top ? a[i] : top;
+    return top;
+}
+#endif
+
+/* Keeps a in a register: else GCC reads it from memory again in each multiply-add. */
+INLINE vec v_keep(vec a) {
+#if defined(ISA_AVX512)
+    __asm__("" : "+v"(a));
+#elif defined(ISA_AVX2)
+    __asm__("" : "+x"(a));
+#elif defined(ISA_NEON)
+    __asm__("" : "+w"(a));
+#endif
+    return a;
+}
+
+/* a0 b0 a1 b1 ..., of the first and of the last halves */
+#if VLEN == 16
+#define ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HI 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif VLEN == 8
+#define ZIP_LO 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_HI 4, 12, 5, 13, 6, 14, 7, 15
+#elif VLEN == 4
+#define ZIP_LO 0, 4, 1, 5
+#define ZIP_HI 2, 6, 3, 7
+#else
+#define ZIP_LO 0, 2
+#define ZIP_HI 1, 3
+#endif
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (veci){__VA_ARGS__})
+#endif
+INLINE vec v_zip_lo(vec a, vec b) { return SHUFFLE(a, b, ZIP_LO); }
+INLINE vec v_zip_hi(vec a, vec b) { return SHUFFLE(a, b, ZIP_HI); }
+
+#if HAVE_FMA
+INLINE vec v_prod_err(vec a, vec b, vec p) { return v_fma(a, b, -p); }
+#else
+/* Dekker 1971: each factor is split in halves whose products are exact */
+INLINE vec v_high(vec a) {
+    vec t = a * (real)((1 << (MANTISSA + 2) / 2) + 1);
+    return t - (t - a);
+}
+INLINE vec v_prod_err(vec a, vec b, vec p) {
+    vec ah = v_high(a), al = a - ah, bh = v_high(b), bl = b - bh;
+    return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+}
+#endif
+
+#endif

@@ -1,0 +1,43 @@
+"""The fully connected layer, forward and backward. Arguments as in kernels/contract.py."""
+
+cimport numpy as cnp
+
+from api cimport (
+    as_activation, as_matrix, c_linear_backward, c_linear_forward, data_or_null, is_double, matrix, table_t, tables,
+)
+
+cnp.import_array()
+cdef table_t *table = tables()
+
+
+def linear_forward(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, act, tuple params, cnp.ndarray y, cnp.ndarray z):
+    cdef c_linear_forward f
+    f.m, f.k, f.n = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(w, 0)
+    f.x, f.w, f.b = as_matrix(x), as_matrix(w), data_or_null(b)
+    f.act = as_activation(act, params)
+    f.y, f.z = cnp.PyArray_DATA(y), data_or_null(z)
+    cdef table_t t = table[is_double(x)]
+    with nogil:
+        t.linear_forward(&f)
+
+
+def linear_backward(
+    cnp.ndarray dy, cnp.ndarray x, cnp.ndarray w, cnp.ndarray saved, act, tuple params,
+    cnp.ndarray dx, cnp.ndarray dw, cnp.ndarray db, accumulate,
+):
+    cdef c_linear_backward g
+    cdef cnp.ndarray dz = None
+    g.m, g.n = cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1)
+    g.k = cnp.PyArray_DIM(w if x is None else x, 1) if x is not None or w is not None else 0
+    g.act = as_activation(act, params)
+    if g.act.code != 0:  # identity's dz is dy
+        dz = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(dy), cnp.PyArray_TYPE(dy), 0)
+    cdef matrix nothing = matrix(NULL, 0, 0)
+    g.dy, g.saved, g.dz = cnp.PyArray_DATA(dy), data_or_null(saved), data_or_null(dz)
+    g.x = nothing if x is None else as_matrix(x)
+    g.w = nothing if w is None else as_matrix(w)
+    g.dx, g.dw, g.db = data_or_null(dx), data_or_null(dw), data_or_null(db)
+    g.accumulate = accumulate
+    cdef table_t t = table[is_double(dy)]
+    with nogil:
+        t.linear_backward(&g)

@@ -1,0 +1,47 @@
+"""Cross-entropy with its gradient. Arguments as in kernels/contract.py."""
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+
+from api cimport c_cross_entropy, data_or_null, is_double, table_t, tables
+
+cnp.import_array()
+cdef table_t *table = tables()
+
+
+cdef int reduction_code(str reduction) except -1:
+    return 0 if reduction == "none" else 1 if reduction == "mean" else 2
+
+
+def cross_entropy(
+    cnp.ndarray logits, cnp.ndarray target, cnp.ndarray weight, cnp.ndarray sample_weight, int64_t ignore_index,
+    double label_smoothing, str reduction, cnp.ndarray loss, cnp.ndarray dlogits,
+):
+    cdef c_cross_entropy c
+    cdef cnp.npy_intp rows = cnp.PyArray_DIM(logits, 0)
+    cdef cnp.ndarray row_loss = cnp.PyArray_EMPTY(1, &rows, cnp.NPY_DOUBLE, 0)
+    cdef bint soft = cnp.PyArray_NDIM(target) == 2
+    c.rows, c.classes = rows, cnp.PyArray_DIM(logits, 1)
+    c.logits = cnp.PyArray_DATA(logits)
+    c.labels = NULL if soft else <const int64_t *>cnp.PyArray_DATA(target)
+    c.probabilities = cnp.PyArray_DATA(target) if soft else NULL
+    c.weight, c.sample_weight = data_or_null(weight), data_or_null(sample_weight)
+    c.ignore_index, c.label_smoothing = ignore_index, label_smoothing
+    c.reduction = reduction_code(reduction)
+    c.loss, c.dlogits = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dlogits)
+    c.row_loss = <double *>cnp.PyArray_DATA(row_loss)
+    cdef table_t t = table[is_double(logits)]
+    with nogil:
+        t.cross_entropy(&c)
+
+
+def find_bad_label(cnp.ndarray labels, int64_t classes, int64_t ignore_index):
+    cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(labels)
+    cdef ptrdiff_t i, rows = cnp.PyArray_SIZE(labels)
+    with nogil:
+        for i in range(rows):
+            if (label[i] < 0 or label[i] >= classes) and label[i] != ignore_index:
+                break
+        else:
+            i = -1
+    return i

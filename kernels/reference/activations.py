@@ -1,0 +1,118 @@
+"""The activations and their derivatives in NumPy.
+
+`FORWARD[name](z, *params)` gives y; `DERIVATIVE[name](saved, *params)` gives dy/dz from what the contract says
+is saved: y or z. Every function keeps the dtype of its argument. ±inf and NaN give what the formula
+gives, as in torch: gelu, silu, mish and hardswish of -inf are NaN (-inf · 0).
+
+Sources: ELU, Clevert et al. 2015 · SELU, Klambauer et al. 2017 · GELU, Hendrycks & Gimpel 2016 ·
+SiLU, Elfwing et al. 2017 · Mish, Misra 2019 · hardswish, Howard et al. 2019.
+"""
+
+import math
+
+import numpy as np
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+GELU_CUBIC = 0.044715
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])  # NumPy has no erfc
+
+
+def normal_cdf(z):
+    """Φ(z) = erfc(-z/√2) / 2: keeps its relative accuracy far into the left tail, where 1 + erf cancels."""
+    return (0.5 * _erfc(-np.asarray(z, np.float64) / math.sqrt(2))).astype(z.dtype)
+
+
+def normal_pdf(z):
+    return np.exp(-0.5 * z * z) / z.dtype.type(math.sqrt(2 * math.pi))
+
+
+def sigmoid(z):
+    e = np.exp(-np.abs(z))  # never overflows
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def softplus(z, beta=1.0, threshold=20.0):
+    t = beta * z
+    return np.where(t > threshold, z, (np.maximum(t, 0) + np.log1p(np.exp(-np.abs(t)))) / beta)
+
+
+def gelu_tanh_argument(z):
+    """u with gelu_tanh(z) = z · sigmoid(2u), the same as z/2 · (1 + tanh(u))."""
+    return SQRT_2_OVER_PI * (z + GELU_CUBIC * z**3)
+
+
+def gelu_tanh_derivative(z):
+    """s + z s' with s = sigmoid(2u), s' = 2u' sigmoid(2u) sigmoid(-2u); 1 - s would cancel."""
+    c = np.clip(z, -1e3, 1e3)  # s is 0 or 1 long before, and z³ cannot overflow
+    u = gelu_tanh_argument(c)
+    return sigmoid(2 * u) * (1 + z * sigmoid(-2 * u) * (2 * SQRT_2_OVER_PI) * (1 + 3 * GELU_CUBIC * c * c))
+
+
+def silu_derivative(z):
+    return sigmoid(z) * (1 + z * sigmoid(-z))
+
+
+def mish_derivative(z):
+    """t + z t' with t = tanh(softplus(z)), t' = (1 - t²) sigmoid(z) = sigmoid(z) / cosh²(softplus(z))"""
+    return np.tanh(softplus(z)) + z * sigmoid(z) / np.cosh(softplus(z)) ** 2
+
+
+def elu(z, alpha=1.0):
+    return np.where(z > 0, z, alpha * np.expm1(np.where(z > 0, 0, z)))
+
+
+def where(condition, then, otherwise, like):
+    """np.where that keeps the dtype of `like` and lets its NaNs through."""
+    return np.where(np.isnan(like), like, np.where(condition, then, otherwise)).astype(like.dtype)
+
+
+FORWARD = {
+    "identity": lambda z: z,
+    "relu": lambda z: np.where(z <= 0, 0, z),  # relu(-0) is +0, whatever np.maximum makes of it
+    "leaky_relu": lambda z, slope: np.where(z > 0, z, slope * z),
+    "relu6": lambda z: np.where(z <= 0, 0, np.minimum(z, 6)),
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "elu": elu,
+    "selu": lambda z: SELU_SCALE * elu(z, SELU_ALPHA),
+    "softsign": lambda z: z / (1 + np.abs(z)),
+    "gelu": lambda z: z * normal_cdf(z),
+    "gelu_tanh": lambda z: z * sigmoid(2 * gelu_tanh_argument(z)),
+    "silu": lambda z: z * sigmoid(z),
+    "softplus": softplus,
+    "mish": lambda z: z * np.tanh(softplus(z)),
+    "hardswish": lambda z: z * (np.minimum(np.maximum(z + 3, 0), 6) / 6),
+}
+
+# from y
+DERIVATIVE = {
+    "identity": lambda y: np.ones_like(y),
+    "relu": lambda y: where(y > 0, 1, 0, y),
+    "leaky_relu": lambda y, slope: where(y > 0, 1, slope, y),
+    "relu6": lambda y: where((y > 0) & (y < 6), 1, 0, y),
+    "sigmoid": lambda y: y * (1 - y),
+    "tanh": lambda y: (1 - y) * (1 + y),
+    "elu": lambda y, alpha: where(y > 0, 1, y + alpha, y),
+    "selu": lambda y: where(y > 0, SELU_SCALE, y + SELU_SCALE * SELU_ALPHA, y),
+    "softsign": lambda y: (1 - np.abs(y)) ** 2,
+    # from z
+    "gelu": lambda z: normal_cdf(z) + z * normal_pdf(z),
+    "gelu_tanh": gelu_tanh_derivative,
+    "silu": silu_derivative,
+    "softplus": lambda z, beta, threshold: where(beta * z > threshold, 1, sigmoid(beta * z), z),
+    "mish": mish_derivative,
+    "hardswish": lambda z: where(z <= -3, 0, np.where(z >= 3, 1, z / 3 + 0.5), z),
+}
+
+
+def activation_forward(x, act, params, y):
+    with np.errstate(all="ignore"):
+        y[...] = FORWARD[act.name](x, *params)
+
+
+def activation_backward(dy, saved, act, params, dx):
+    with np.errstate(all="ignore"):
+        dx[...] = dy * DERIVATIVE[act.name](saved, *params)

@@ -1,0 +1,187 @@
+"""How far from the truth a kernel may be.
+
+The truth is the reference in float64 on the same numbers. A backend may be as wrong as the reference is in the
+case's own precision, plus FEW rounding errors:
+
+    |got - truth| <= |same - truth| + FEW · (eps · scale + smallest subnormal)
+
+`scale` is what rounding errors are relative to: for a sum, the sum of the terms' sizes; for a function's value,
+that value, so that FEW counts ulps. NaN and ±inf stand where the reference has them.
+"""
+
+import numpy as np
+
+from fastmlp.kernels import reference
+from fastmlp.kernels.cases import widen
+from fastmlp.kernels.reference.losses import _coefficients
+
+FEW = 4
+STEEPEST = 2  # no activation of cases.py is steeper
+
+# ----------------------------------------------------- scales: kernel -> {output: array of its shape}
+
+
+def _slope(act, params, y, z):
+    """act'(z), from whichever of y and z it takes"""
+    slope = np.empty_like(z)
+    reference.activation_backward(np.ones_like(z), y if act.saves == "y" else z, act, params, slope)
+    return slope
+
+
+def _linear_forward(inputs, truth, start):
+    terms = np.abs(inputs["x"]) @ np.abs(inputs["w"]).T
+    if inputs["b"] is not None:
+        terms += np.abs(inputs["b"])
+    return {"y": STEEPEST * terms + np.abs(truth["y"]), "z": terms}
+
+
+def _linear_backward(inputs, truth, start):
+    dz = inputs["dy"].copy()
+    if inputs["saved"] is not None:
+        reference.activation_backward(inputs["dy"], inputs["saved"], inputs["act"], inputs["params"], dz)
+    dz = np.abs(dz) + STEEPEST * np.abs(inputs["dy"])
+    scale = {"db": dz.sum(axis=0)}
+    if inputs["w"] is not None:
+        scale["dx"] = dz @ np.abs(inputs["w"])
+    if inputs["x"] is not None:
+        scale["dw"] = dz.T @ np.abs(inputs["x"])
+    if inputs["accumulate"]:
+        scale |= {name: scale[name] + np.abs(start[name]) for name in ("dw", "db") if name in truth}
+    return scale
+
+
+def _activation_forward(inputs, truth, start):
+    return {"y": np.abs(truth["y"])}
+
+
+def _activation_forward_in_float64(inputs, truth, start):
+    return plain_formula_scale(inputs, truth, "float64")  # the truth itself comes from the plain formulas
+
+
+def plain_formula_scale(inputs, truth, dtype):
+    """What the reference's formulas can promise: as if x were rounded, too, and x's cofactor were subnormal."""
+    x = np.abs(inputs["x"])
+    with np.errstate(all="ignore"):
+        slope = _slope(inputs["act"], inputs["params"], truth["y"], inputs["x"])
+        return {"y": np.abs(truth["y"]) + np.nan_to_num(x * np.abs(slope)) + x * np.finfo(dtype).tiny}
+
+
+def _activation_backward(inputs, truth, start):
+    return {"dx": STEEPEST * np.abs(inputs["dy"]) + np.abs(truth["dx"])}
+
+
+def _sum_of_positive(terms):
+    """The relative error of a sum of that many positive terms, in FEW · eps: it grows like a random walk."""
+    return 1 + terms**0.5 / 8
+
+
+def _softmax_error(x):
+    """Of a row's exp(x - max) and its sum, relative: x - max is rounded before exp sees it."""
+    below_maximum = np.abs(x - x.max(axis=1, keepdims=True, initial=-np.inf))
+    return _sum_of_positive(x.shape[1]) + below_maximum
+
+
+def _softmax_forward(inputs, truth, start):
+    return {"y": truth["y"] * _softmax_error(inputs["x"])}
+
+
+def _log_softmax_forward(inputs, truth, start):
+    return {"y": _softmax_error(inputs["x"]) + np.abs(truth["y"])}
+
+
+def _softmax_backward(inputs, truth, start):
+    dy, y = np.abs(inputs["dy"]), np.abs(inputs["y"])
+    return {"dx": y * (dy + (dy * y).sum(axis=1, keepdims=True))}
+
+
+def _log_softmax_backward(inputs, truth, start):
+    dy, y = np.abs(inputs["dy"]), inputs["y"]
+    return {"dx": dy + np.exp(y) * (1 + np.abs(y)) * dy.sum(axis=1, keepdims=True)}
+
+
+def _cross_entropy(inputs, truth, start):
+    logits = inputs["logits"]
+    options = [inputs[name] for name in ("weight", "sample_weight", "ignore_index", "label_smoothing")]
+    a, share = _coefficients(inputs["target"], logits.shape[1], *options, logits.dtype)
+    error, log_p = _softmax_error(logits), np.empty_like(logits)
+    reference.log_softmax_forward(logits, log_p)
+    row = np.where(a == 0, 0, a * (error + np.abs(log_p))).sum(axis=1)
+    gradient = a + np.exp(log_p) * error * a.sum(axis=1, keepdims=True)
+    if inputs["reduction"] == "none":
+        return {"loss": row, "dlogits": gradient}
+    factor = _sum_of_positive(len(logits)) / (share.sum() if inputs["reduction"] == "mean" else 1)
+    return {"loss": row.sum(keepdims=True) * factor, "dlogits": gradient * factor}
+
+
+def scales(case, inputs, truth, start):
+    """What the rounding errors of each output are relative to. All arguments in float64."""
+    functions = {
+        "linear_forward": _linear_forward,
+        "linear_backward": _linear_backward,
+        "activation_forward": (
+            _activation_forward if case.dtype == "float32" else _activation_forward_in_float64
+        ),
+        "activation_backward": _activation_backward,
+        "softmax_forward": _softmax_forward,
+        "log_softmax_forward": _log_softmax_forward,
+        "softmax_backward": _softmax_backward,
+        "log_softmax_backward": _log_softmax_backward,
+        "cross_entropy": _cross_entropy,
+    }
+    with np.errstate(all="ignore"):
+        named = functions[case.kernel](inputs, truth, start)
+    return {name: np.nan_to_num(scale, nan=0.0) for name, scale in named.items()}  # NaN: no error allowed
+
+
+# ----------------------------------------------------------------------------------------- the checks
+
+
+def truth_and_scales(case, inputs):
+    """-> the outputs of the reference in float64, and their scales"""
+    wide = widen(inputs)
+    truth = case.run(reference, wide, widen(case.allocate()))
+    return truth, scales(case, wide, truth, widen(case.allocate()))
+
+
+def _kind(a):
+    """0 for a finite number, 1 and -1 for ±inf, 2 for NaN"""
+    return np.where(np.isnan(a), 2, np.where(np.isinf(a), np.sign(a), 0))
+
+
+def assert_same_kind(got, same, truth):
+    """NaN and ±inf where the reference has them. Where only float32 overflows, either answer is right."""
+    with np.errstate(over="ignore"):
+        kinds = _kind(same), _kind(truth.astype(same.dtype))
+    wrong = (_kind(got) != kinds[0]) & (_kind(got) != kinds[1])
+    assert not wrong.any(), f"{got[wrong]} where the reference has {same[wrong]}, at {np.argwhere(wrong)[:5]}"
+
+
+def distance(a, truth):
+    """|a - truth| in float64, 0 where one of them is not finite: that is for `assert_same_kind`."""
+    finite = np.isfinite(a) & np.isfinite(truth)
+    return np.abs(np.subtract(a, truth, where=finite, out=np.zeros(truth.shape)))
+
+
+def assert_near(got, truth, allowed):
+    """|got - truth| <= allowed wherever both are finite."""
+    error = distance(got, truth)
+    wrong = error > allowed
+    if wrong.any():
+        worst = np.unravel_index(np.argmax(wrong * (error / np.maximum(allowed, 1e-300))), truth.shape)
+        limit = np.broadcast_to(allowed, truth.shape)[worst]
+        raise AssertionError(
+            f"{wrong.sum()} of {wrong.size} wrong; the worst at {tuple(map(int, worst))}: {got[worst]}, truth "
+            f"{truth[worst]}, error {error[worst]:.3g}, allowed {limit:.3g}"
+        )
+
+
+def rounding(dtype, scale, few=FEW):
+    """`few` rounding errors at that scale; results may be subnormal."""
+    f = np.finfo(dtype)
+    return few * (float(f.eps) * scale + float(f.smallest_subnormal))
+
+
+def assert_as_good_as(got, same, truth, scale):
+    """The error is at most that of the reference in the same precision, plus FEW roundings at that scale."""
+    assert_same_kind(got, same, truth)
+    assert_near(got, truth, distance(same, truth) + rounding(got.dtype, scale))

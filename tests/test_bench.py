@@ -1,0 +1,523 @@
+"""The bench as an instrument: it shows what is there, refuses what is wrong, and says what is missing.
+
+Time itself is a fake clock here, so that no test depends on the machine. torch is not needed.
+"""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastmlp import use_backend
+from fastmlp.bench import check, environment, peers, readme, report, results, targets, timing, work
+from fastmlp.bench.__main__ import main
+from fastmlp.bench.measure import ATTEMPTS, measure
+from fastmlp.bench.others import TOO_MUCH
+from fastmlp.bench.results import BusyRow, Ceiling, Results, Row
+from fastmlp.bench.timing import Ratio, Times
+from fastmlp.bench.worker import Worker, WorkerError
+
+# --------------------------------------------------------------------------------------------- timing
+
+
+class Machine:
+    """A clock that only work advances. `slowness(now)` is how long a unit of work takes then."""
+
+    def __init__(self, slowness=lambda now: 1e-6):
+        self.now = 0.0
+        self.slowness = slowness
+
+    def version(self, units):
+        """A batch function for a version that does that much work in every call."""
+
+        def call():
+            self.now += units * self.slowness(self.now)
+
+        return lambda calls: timing.batch_seconds(call, calls, clock=lambda: self.now)
+
+
+def noise(share, seed=1):
+    rng = random.Random(seed)
+    return lambda now: 1e-6 * (1 + rng.uniform(-share, share))
+
+
+def compared(machine, **units):
+    times = timing.take_turns({name: machine.version(n) for name, n in units.items()}, turns=9, seconds=1e-3)
+    ours, theirs = times.values()
+    return timing.speed_up(ours, theirs)
+
+
+def test_twice_the_work_shows_as_twice_the_time():
+    exact = compared(Machine(), ours=30, theirs=60)
+    assert exact.low == pytest.approx(2) and exact.median == pytest.approx(2) and exact.high == pytest.approx(2)
+    noisy = compared(Machine(noise(0.3)), ours=30, theirs=60)
+    assert noisy.low < 2 < noisy.high and noisy.high - noisy.low < 0.5
+
+
+def test_a_drifting_machine_does_not_move_the_ratio():
+    ratio = compared(Machine(lambda now: 1e-6 * (1 + 200 * now)), ours=30, theirs=60)
+    times = timing.take_turns({"a": Machine(lambda now: 1e-6 * (1 + 200 * now)).version(30)}, 9, 1e-3)["a"]
+    assert times.samples[-1] > 1.5 * times.samples[0]  # the drift is there
+    assert ratio.median == pytest.approx(2, rel=0.25)
+
+
+def test_versions_take_turns():
+    order = []
+
+    def batch(name):
+        def run(calls):
+            order.append(name)
+            return calls * 1e-3
+
+        return run
+
+    timing.take_turns({"a": batch("a"), "b": batch("b")}, turns=3, seconds=2e-3)
+    assert order[-6:] == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize("units", [1, 20, 900, 50_000])
+def test_a_turn_has_the_length_asked_for(units):
+    calls = timing.calls_per_turn(Machine().version(units), seconds=0.01)
+    assert calls == max(1, round(0.01 / (units * 1e-6)))
+
+
+def test_a_slow_first_call_does_not_decide_how_long_a_turn_is():
+    first = iter([0.002])
+    calls = timing.calls_per_turn(lambda calls: next(first, 0) + calls * 1e-6, seconds=0.01)
+    assert calls > 1000
+
+
+@pytest.mark.parametrize("n", range(6, 40))
+def test_the_interval_of_the_median_covers_it_95_times_in_100(n):
+    low, high = timing.median_interval(n)
+
+    def missed(r):  # fewer than r of n samples on one side of the median
+        return 2 * sum(math.comb(n, i) for i in range(r)) / 2**n
+
+    assert low == n - 1 - high
+    assert missed(low + 1) <= 0.05 < missed(low + 2)
+
+
+def test_the_interval_of_few_samples_is_their_range():
+    assert [timing.median_interval(n) for n in (1, 2, 5)] == [(0, 0), (0, 1), (0, 4)]
+
+
+def test_spread_and_noise():
+    assert Times([1.0, 1.0, 1.0]).spread == 0 and not Times([1.0, 1.0, 1.0]).noisy
+    assert Times([1.0, 2.0, 3.0]).spread == pytest.approx(0.5) and Times([1.0, 2.0, 3.0]).noisy
+    assert not Times([1.0, 5.0] + [1.0] * 7).noisy  # one outlier is not a noisy row
+
+
+# ---------------------------------------------------------------------------------------------- check
+
+
+@pytest.fixture
+def right():
+    rng = np.random.default_rng(3)
+    return rng.standard_normal((40, 30))
+
+
+def test_rounding_passes(right):
+    assert check.problem([right.astype(np.float32)], [right], "float32", 100) is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: a * 1.001, "wrong"),
+        (lambda a: np.where(np.arange(a.size).reshape(a.shape) == 1199, 0, a).astype(a.dtype), "wrong"),
+        (lambda a: np.where(a > 3, np.nan, a).astype(a.dtype), "wrong"),
+        (lambda a: (a.view(np.uint32) & 0xFFFF0000).view(np.float32), "wrong"),  # bfloat16
+        (lambda a: a.T, "shape"),
+        (lambda a: a.astype(np.float64), "float64"),
+    ],
+)
+def test_anything_else_is_refused(right, spoil, message):
+    right[0, 0] = 4
+    got = spoil(right.astype(np.float32))
+    assert message in check.problem([got], [right], "float32", 100)
+
+
+def test_a_missing_result_is_refused(right):
+    assert "1 results where 2" in check.problem([right], [right, right], "float64", 1)
+
+
+def test_all_zero_is_a_result():
+    assert check.problem([np.zeros(3)], [np.zeros(3)], "float64", 1) is None
+    assert "wrong" in check.problem([np.full(3, 1e-3)], [np.zeros(3)], "float64", 1)
+
+
+# ------------------------------------------------------------------------------------------------ work
+
+
+def small(case):
+    return math.prod(case.shape) < 1_000_000
+
+
+def test_the_table_holds_what_it_should():
+    shapes = {c.shape for c in work.CASES if (c.section, c.dtype) == ("linear", "float32")}
+    assert len(shapes) >= 24 and {(1, 10, 64), (512, 1024, 1024), (512, 4096, 4096)} <= shapes
+    assert {c.shape for c in work.CASES if c.section == "backward"} == shapes
+    assert len({c.name for c in work.CASES}) == len(work.CASES)
+    quick = work.select(list(work.SECTIONS), ["float32", "float64"], quick=True)
+    assert 0 < len(quick) < len(work.CASES)
+    assert {c.section for c in quick} == set(work.SECTIONS) - {"busy"}
+    assert {c.dtype for c in work.select(["linear"], ["float64"])} == {"float64"}
+
+
+def test_inputs_are_the_same_in_every_process():
+    case = work.CASES[0]
+    first, second = work.inputs(case), work.inputs(case)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(work.inputs(replace(case, kernel="gelu"))["x"], first["x"])
+
+
+@pytest.mark.parametrize("shape", [(100, 10, 64), (128, 784, 256), (7, 4096, 50)])
+def test_the_sign_of_every_unit_is_certain(shape):
+    a = work.inputs(work.Case("backward", "relu", shape))
+    z = a["x"].astype(np.float64) @ a["w"].T.astype(np.float64) + a["b"]
+    summed_the_other_way = a["x"][:, ::-1] @ a["w"][:, ::-1].T + a["b"]
+    assert np.array_equal(z, summed_the_other_way.astype(np.float64)) and (z != 0).all()
+    assert np.abs(a["w"]).mean() > 0.4 * shape[1] ** -0.5  # still the weights of a layer
+
+
+@pytest.mark.parametrize("case", [c for c in work.CASES if small(c)], ids=lambda c: c.name)
+def test_every_way_to_do_a_case_is_right(case):
+    a = work.inputs(case)
+    want = work.expected(case, a)
+    ways = peers.versions("fastmlp", case, a) + peers.versions("numpy", case, a)
+    assert len(ways) == (1 if case.kernel == "gelu" else 2)
+    for version in ways:
+        with use_backend("numpy"):
+            got = version.call()
+        got = [np.asarray(v) for v in (got if isinstance(got, tuple) else (got,))]
+        assert check.problem(got, want, case.dtype, case.depth) is None, version.name
+
+
+# --------------------------------------------------------------------------------------------- measure
+
+CASE = work.Case("linear", "relu", (3, 4, 5))
+
+
+class FakeWorker:
+    """What `measure` needs of a worker. `seconds` is what a call takes; `spoil` what it does to the result."""
+
+    def __init__(self, library, seconds=1e-3, spoil=lambda y: y):
+        self.library, self.seconds, self.spoil = library, seconds, spoil
+        self.timed = 0
+
+    def prepare(self, case, compiled):
+        return ["way"], []
+
+    def result(self, name):
+        y = work.expected(CASE, work.inputs(CASE))[0].astype(np.float32)
+        return [self.spoil(y)]
+
+    def time(self, name, calls):
+        self.timed += 1
+        return calls * self.seconds
+
+    def cpu_seconds(self):
+        return 0.0
+
+
+def measured(ours, peer, ceiling=None):
+    workers = {"fastmlp": ours, "torch": peer}
+    return measure(
+        CASE, "torch", workers, ceiling or Ceiling(1, None, 20.0), turns=3, seconds=1e-3, compiled=False
+    )
+
+
+def test_a_row():
+    row = measured(FakeWorker("fastmlp", 1e-6), FakeWorker("torch", 3e-6), Ceiling(2, {"float32": 0.1}, 20.0))
+    assert row.ratio.median == pytest.approx(3) and not row.losing and not row.problem
+    assert row.gflops == pytest.approx(2 * 3 * 4 * 5 / 1e-6 / 1e9)
+    assert row.peak_share == pytest.approx(row.gflops / 0.2)
+
+
+@pytest.mark.parametrize("wrong", ["fastmlp", "torch"])
+def test_a_wrong_kernel_is_refused_before_it_is_timed(wrong):
+    workers = {"fastmlp": FakeWorker("fastmlp"), "torch": FakeWorker("torch")}
+    workers[wrong].spoil = lambda y: y + 1e-3
+    row = measured(*workers.values())
+    assert f"{wrong} way refused" in row.problem and row.ratio is None
+    assert workers[wrong].timed == 0
+    assert f"{wrong} way refused" in "".join(report.row_lines(row))
+
+
+def test_a_peer_that_raises_is_a_row_that_says_so():
+    peer = FakeWorker("torch")
+
+    def prepare(case, compiled):
+        raise WorkerError("torch: out of memory")
+
+    peer.prepare = prepare
+    row = measured(FakeWorker("fastmlp"), peer)
+    assert (
+        row.problem == "torch: out of memory" and "NOT TIMED: torch: out of memory" in report.row_lines(row)[0]
+    )
+
+
+def test_the_fastest_way_stands_for_a_library():
+    peer = FakeWorker("torch")
+    peer.prepare = lambda case, compiled: (["slow", "fast"], ["torch compile failed: no compiler"])
+    peer.time = lambda name, calls: calls * {"slow": 9e-6, "fast": 2e-6}[name]
+    row = measured(FakeWorker("fastmlp", 1e-6), peer)
+    assert row.theirs == "torch fast" and row.ratio.median == pytest.approx(2)
+    assert any("torch compile failed: no compiler" in line for line in report.row_lines(row))
+
+
+@pytest.mark.parametrize(
+    ("shares", "disturbed"), [([0.5, 0.5, 0.5], True), ([0.5, 0.0], False), ([None], False)]
+)
+def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, shares, disturbed):
+    seen = iter(shares)
+    monkeypatch.setattr("fastmlp.bench.measure.Watch.share", lambda self: next(seen))
+    row = measured(FakeWorker("fastmlp"), FakeWorker("torch"))
+    assert row.disturbed is disturbed and ("DISTURBED" in report.row_lines(row)[0]) is disturbed
+    assert len(list(seen)) == 0 and len(shares) <= ATTEMPTS
+
+
+# ---------------------------------------------------------------------------------------------- worker
+
+
+def test_two_processes_and_one_row():
+    with Worker("fastmlp", 1, "numpy") as ours, Worker("numpy", 1) as peer:
+        workers = {"fastmlp": ours, "numpy": peer}
+        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), turns=2, seconds=1e-4, compiled=False)
+        assert row.problem is None and row.ratio.median > 0 and row.seconds > 0
+        with pytest.raises(WorkerError, match="numpy: KeyError"):
+            peer.time("no such version", 1)
+        gelu = measure(
+            replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), 2, 1e-4, compiled=False
+        )
+        assert gelu.problem == "numpy has no such operation"
+
+
+def test_a_worker_that_dies_is_a_row_that_says_so():
+    with Worker("fastmlp", 1, "numpy") as ours, Worker("numpy", 1) as peer:
+        peer._process.kill()
+        peer._process.wait()
+        workers = {"fastmlp": ours, "numpy": peer}
+        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), 2, 1e-4, compiled=False)
+        assert "numpy: its process" in row.problem and not peer.alive
+
+
+def test_what_cannot_be_used_says_so():
+    with pytest.raises(WorkerError, match="unknown library"):
+        Worker("no such library", 1)
+    with pytest.raises(WorkerError, match="no such backend"):
+        Worker("fastmlp", 1, "no such backend")
+
+
+# ------------------------------------------------------------------------------------ results, targets
+
+
+def row_of(shape=(128, 784, 256), kernel="relu", ratio=1.5, section="linear", threads=1, **more):
+    """A row in which fastmlp took 1 ms and torch `ratio` times that."""
+    times = {"fastmlp f": Times([1e-3] * 3), "torch t": Times([1e-3 * ratio] * 3)}
+    made = Row(
+        section,
+        kernel,
+        shape,
+        "float32",
+        threads,
+        "torch",
+        times,
+        "fastmlp f",
+        "torch t",
+        Ratio(ratio, ratio, ratio),
+    )
+    return replace(made, **more)
+
+
+def a_run():
+    untimed = replace(row_of((2, 3, 4)), ratio=None, times={}, ours="", theirs="", problem="torch: gave up")
+    return Results(
+        options={"quick": False, "compiled": True, "turns": 3},
+        environment={
+            "cpu": "A CPU", "cpus": 2, "system": "Linux", "python": "3.12", "revision": None,
+            "load_average": 0.1,
+        },
+        libraries={"fastmlp": {"version": "1", "backend": "cython"}, "torch": {"version": "2"}},
+        missing={"numpy": "numpy: not there"},
+        ceilings=[Ceiling(1, {"float32": 100.0, "float64": 50.0}, 20.0), Ceiling(2, None, 30.0)],
+        rows=[
+            row_of(),
+            row_of(kernel="gelu", ratio=0.5),
+            untimed,
+            row_of(threads=2, others=0.9),
+            row_of((512, 1024, 1024), ratio=2.0, peak_share=0.9),
+            row_of((1, 10, 64), section="tiny"),
+        ],
+        busy=[
+            BusyRow("fastmlp", "f", (128, 784, 256), 2, [1e-3, 1e-3], [2e-3, 2e-3]),
+            BusyRow("torch", "", (128, 784, 256), 2, problem="torch: not there"),
+        ],
+        complete=True,
+    )  # fmt: skip
+
+
+def test_geometric_mean_and_worst_leave_out_what_was_not_timed():
+    rows = [row_of(ratio=0.5), row_of(ratio=8.0), replace(row_of(), ratio=None)]
+    assert results.geometric_mean(rows) == pytest.approx(2) and results.worst(rows) is rows[0]
+    assert results.geometric_mean([]) is None and results.worst([]) is None
+
+
+def test_targets_are_judged_by_number_of_threads():
+    found = {(v.name, v.threads): v for v in targets.verdicts(a_run())}
+    worst = found["linear forward, float32: worst shape", 1]
+    assert worst.value == 0.5 and worst.met is False and worst.disturbed == 0
+    assert found["linear forward, float32: worst shape", 2].met is True
+    assert found["linear forward, float32: worst shape", 2].disturbed == 1
+    peak = next(v for (name, _), v in found.items() if "FMA peak" in name)
+    assert peak.value == pytest.approx(90) and peak.met is True and peak.threads == 1
+    tiny = found["a tiny call, 1x10x64 relu", 1]
+    assert tiny.value == pytest.approx(1000) and tiny.met is False
+    busy = next(v for (name, _), v in found.items() if "neighbour" in name)
+    assert busy.value == pytest.approx(2) and busy.met is True
+    assert not any("softmax" in name for name, _ in found)  # not asked for
+
+
+def test_a_target_with_a_row_that_could_not_be_timed_is_not_met():
+    run = a_run()
+    run.rows = [r for r in run.rows if not r.losing]
+    verdict = next(v for v in targets.verdicts(run) if v.name.endswith("worst shape") and v.threads == 1)
+    assert verdict.value == 1.5 and verdict.met is False
+
+
+def test_a_saved_run_is_the_same_when_loaded(tmp_path):
+    run = a_run()
+    results.save(run, tmp_path / "run.json")
+    assert results.load(tmp_path / "run.json") == run
+
+
+def test_the_summary_names_the_losing_rows():
+    text = "\n".join(report.table_summary(a_run().rows))
+    assert "losing (below 0.95x): 128x784x256 gelu 0.50x" in text
+    assert "1 rows could not be timed" in text and "1 of 5 rows were DISTURBED" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.234e-6, "1.23 µs"), (123.4e-6, "123 µs"), (0.5, "500 ms"), (2.0, "2 s")]
+)
+def test_durations(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_the_environment_holds_what_fastmlp_says_of_itself():
+    def show_config():
+        print("fastmlp      1.0\nbackend      cython\n  cython     available")
+        print("instructions avx2 (built: generic, avx2; FASTMLP_ISA forces one)\nthreads      2")
+
+    assert environment._shown(show_config) == {"instructions": "avx2", "threads": "2"}
+    assert environment.of_library("numpy") == {"version": np.__version__}
+    assert {"cpu", "cpus", "revision", "load_average"} <= set(environment.describe())
+
+
+# ---------------------------------------------------------------------------------------------- readme
+
+README = f"# Title\n\n{readme.START}\nyesterday\n{readme.END}\n\nThe rest.\n"
+
+
+def test_the_readme_is_made_from_the_file_alone(tmp_path):
+    path, saved = tmp_path / "README.md", tmp_path / "run.json"
+    path.write_text(README, encoding="utf-8")
+    results.save(a_run(), saved)
+    assert readme.main([str(saved), str(path)]) == 0
+    once = path.read_text(encoding="utf-8")
+    assert readme.main([str(saved), str(path)]) == 0
+    assert path.read_text(encoding="utf-8") == once  # the same again
+    assert once.startswith(f"# Title\n\n{readme.START}\n") and once.endswith(f"{readme.END}\n\nThe rest.\n")
+    assert "yesterday" not in once
+
+
+def test_the_readme_shows_what_lost_and_what_is_missing():
+    text = readme.rewrite(README, a_run())
+    assert "| 128x784x256 | 1 ms | 1.50 | **0.50** | 1.50! |" in text
+    assert "Losing, with their 95 % intervals: 128x784x256 gelu (1 thread) 0.50 [0.50, 0.50]." in text
+    assert "Not timed: 2x3x4 relu (1 thread): torch: gave up." in text
+    assert "numpy was not measured: numpy: not there." in text
+    assert "linear forward, float32: worst shape | 1 thread | >= 0.95x | 0.50x | **missed**" in text
+    assert "all cases, 3 turns of each version, with torch.compile" in text
+    assert "interrupted" not in text and "interrupted" in readme.rewrite(
+        README, replace(a_run(), complete=False)
+    )
+
+
+@pytest.mark.parametrize("text", ["no markers", readme.START, readme.END + readme.START, README + README])
+def test_a_readme_without_its_two_markers_is_left_alone(text):
+    with pytest.raises(ValueError, match="expected one"):
+        readme.rewrite(text, a_run())
+
+
+# ------------------------------------------------------------------------------------------ command line
+
+TINY = ["--section", "tiny", "--threads", "1", "--quick", "--turns", "2", "--backend", "numpy"]
+
+
+def test_the_command_line_measures_and_writes(tmp_path, capsys):
+    saved = tmp_path / "run.json"
+    assert main([*TINY, "--against", "numpy", "--json", str(saved)]) == 0
+    printed = capsys.readouterr().out
+    assert "1x10x64" in printed and "geometric mean" in printed and "copy" in printed
+    run = results.load(saved)
+    assert run.complete and run.ceilings[0].copy_gbps > 0 and len(run.rows) == 1 and run.rows[0].peer == "numpy"
+    assert json.loads(saved.read_text(encoding="utf-8"))["environment"]["cpus"] >= 1
+
+
+def test_a_missing_peer_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch today')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main([*TINY, "--against", "torch"]) == 0
+    assert "torch       not measured: torch: ImportError: no torch today" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_there_is(tmp_path, monkeypatch, capsys):
+    saved = tmp_path / "run.json"
+    rows = iter([row_of()])
+
+    def interrupted(*_):
+        for row in rows:
+            return row
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastmlp.bench.suite.measure", interrupted)
+    monkeypatch.setattr("fastmlp.bench.ceilings.copy_bandwidth", lambda threads: 20.0)
+    assert main(["--section", "linear", *TINY[2:], "--against", "numpy", "--json", str(saved)]) == 130
+    printed = capsys.readouterr().out
+    assert "interrupted" in printed and "geometric mean 1.50x over 1 rows" in printed
+    assert len(results.load(saved).rows) == 1 and not results.load(saved).complete
+
+
+def test_without_a_usable_backend_it_says_so(capsys):
+    assert main([*TINY[:-1], "no such backend"]) == 2
+    assert "no such backend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--section", "nonsense"], ["--threads", "0"], ["--dtype", "f16"]])
+def test_wrong_arguments(wrong, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(wrong)
+    assert stop.value.code == 2 and wrong[0] in capsys.readouterr().err
+
+
+def test_importing_the_bench_does_not_import_torch():
+    program = "import sys, fastmlp.bench.__main__, fastmlp.bench.readme; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=_path(), check=False)
+    assert done.returncode == 0
+
+
+def _path():
+    from fastmlp.bench.worker import _environment
+
+    return _environment(1)
+
+
+def test_a_tenth_of_the_machine_is_too_much():
+    assert not row_of(others=TOO_MUCH).disturbed and row_of(others=TOO_MUCH + 0.01).disturbed
