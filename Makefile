@@ -11,13 +11,13 @@ C      := kernels/cython_cpu/c
 BENCH  ?= --quick
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-SOURCES := setup.py pyproject.toml $(wildcard fastmlp/*.pyx kernels/cython_cpu/*.p[yx][xd] $(C)/*.[ch])
+SOURCES := setup.py pyproject.toml $(wildcard fastmlp/*.pyx kernels/cython_cpu/*.pyx kernels/cython_cpu/*.pxd $(C)/*.[ch])
 BUILT   := $(VENV)/.built
 TESTED  := $(BUILT) $(VENV)/.extra-test $(VENV)/.extra-demo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check isa selftest neon packages dist sanitize bench readme clean
+.PHONY: help demo test check isa selftest neon dist sanitize bench readme ulp clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -81,8 +81,15 @@ isa: $(TESTED)  ## run the suite once for every instruction set that this machin
 bench: $(BUILT) $(VENV)/.extra-bench  ## measure the kernels beside NumPy and, where it installs, torch
 	$(PY) -m fastmlp.bench $(BENCH)
 
-readme: $(BUILT)  ## write the measured tables into README.md
+readme: $(BUILT)  ## write bench/results.json into README.md as tables
 	$(PY) -m fastmlp.bench.readme bench/results.json README.md
+
+ulp: $(BUILT)  ## measure the activations over all floats, which takes a while, and write the table into README.md
+	$(PIP) install mpmath
+	mkdir -p build && $(PY) tools/ulp_table.py > build/ulp.md
+	$(PY) -c 'import re, pathlib; readme = pathlib.Path("README.md"); table = open("build/ulp.md").read(); \
+	  readme.write_text(re.sub("(?s)(<!-- ulp:start -->\n).*(<!-- ulp:end -->)", \
+	  lambda marks: marks[1] + table + marks[2], readme.read_text("utf-8")), "utf-8")'
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
@@ -119,13 +126,14 @@ neon:  ## the same for 64-bit Arm: cross-compiled, run under qemu-aarch64
 
 # ------------------------------------------------------------------------------------------------- packages
 
-packages: $(VENV)/.base
-	rm -rf dist *.egg-info
+$(VENV)/.build-tool: $(VENV)/.base
 	$(PIP) install build
-	$(PY) -m build
+	@touch $@
 
 # The tests run on the installed wheel, from files of the sdist, in a folder where the tree cannot be imported.
-dist: packages  ## build sdist and wheel; test the wheel outside the tree
+dist: $(VENV)/.build-tool  ## build sdist and wheel; test the wheel outside the tree
+	rm -rf dist *.egg-info
+	$(PY) -m build
 	set -e; outside=$$(mktemp -d); trap 'rm -rf "$$outside"' EXIT; dist="$$PWD/dist"; \
 	$(PY) -m venv "$$outside/venv"; \
 	"$$outside/venv/bin/python" -m pip install "$$(echo "$$dist"/*.whl)[test,demo]"; \
@@ -136,12 +144,14 @@ dist: packages  ## build sdist and wheel; test the wheel outside the tree
 
 # In an environment of its own, and past pip's cache, where a sanitized wheel could be mistaken for a normal one. Leaks
 # are not looked for, because Python itself keeps memory until it ends.
-sanitize: packages  ## the kernel tests with the address and undefined-behaviour sanitizers
+sanitize: $(VENV)/.build-tool  ## the kernel tests with the address and undefined-behaviour sanitizers
+	rm -rf build/sanitize/sdist *.egg-info
 	test -x build/sanitize/bin/python || $(PY) -m venv build/sanitize
+	$(PY) -m build --sdist --outdir build/sanitize/sdist
 	build/sanitize/bin/python -m pip install $(call requires,p["build-system"]["requires"]) \
 	  $(call requires,p["project"]["dependencies"] + p["project"]["optional-dependencies"]["test"])
 	CC=gcc FASTMLP_CFLAGS="-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1" \
 	  build/sanitize/bin/python -m pip install --no-cache-dir --no-build-isolation --no-deps \
-	  --force-reinstall dist/*.tar.gz
+	  --force-reinstall build/sanitize/sdist/*.tar.gz
 	cd build/sanitize && LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 bin/pytest ../../tests -p no:cacheprovider --capture=sys

@@ -36,8 +36,51 @@ def plain(first, *others):
     return True
 
 
-def linear_output(x, w, b):
-    """A new array for y = x wᵀ + b where x (m, k), w (n, k) and b (n,) or None are plain and fit; else None."""
+cdef inline bint _apart(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Surely without a byte in common: both contiguous, one after the other."""
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b)):
+        return False
+    cdef char *a0 = <char *>cnp.PyArray_DATA(a)
+    cdef char *b0 = <char *>cnp.PyArray_DATA(b)
+    return a0 + cnp.PyArray_NBYTES(a) <= b0 or b0 + cnp.PyArray_NBYTES(b) <= a0
+
+
+cdef inline bint _is_target(object out, int type_num) noexcept:
+    """May a kernel write straight into it?"""
+    return (
+        _is_plain(out, type_num)
+        and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
+        and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>out)
+    )
+
+
+cdef inline bint _same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    return cnp.PyArray_SAMESHAPE(a, b)
+
+
+def output_like(out, first, second=None):
+    """`out`, or a new array where it is None, for an element-wise kernel over `first` and `second`; None if not so simple."""
+    cdef int type_num = _float_type(first)
+    if type_num < 0 or not _is_plain(first, type_num) or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>first):
+        return None
+    if second is not None and not (
+        _is_plain(second, type_num)
+        and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>second)
+        and _same_shape(first, second)
+    ):
+        return None
+    if out is None:
+        return cnp.PyArray_EMPTY(
+            cnp.PyArray_NDIM(<cnp.ndarray>first), cnp.PyArray_DIMS(<cnp.ndarray>first), type_num, 0
+        )
+    if not (_is_target(out, type_num) and _same_shape(out, first) and _apart(out, first)):
+        return None
+    return out if second is None or _apart(out, second) else None
+
+
+def linear_output(x, w, b, out):
+    """`out`, or a new array where it is None, for y = x wᵀ + b, if x (m, k), w (n, k) and b (n,) or None are plain and
+    all fits; else None."""
     cdef int type_num = _float_type(x)
     if type_num < 0 or not _is_plain(x, type_num) or not _is_plain(w, type_num):
         return None
@@ -52,7 +95,11 @@ def linear_output(x, w, b):
         ba = b
         if cnp.PyArray_NDIM(ba) != 1 or cnp.PyArray_DIM(ba, 0) != shape[1] or not cnp.PyArray_IS_C_CONTIGUOUS(ba):
             return None
-    return cnp.PyArray_EMPTY(2, shape, type_num, 0)
+    if out is None:
+        return cnp.PyArray_EMPTY(2, shape, type_num, 0)
+    if not (_is_target(out, type_num) and _is_matrix(out, type_num, shape[0], shape[1])):
+        return None
+    return out if _apart(out, x) and _apart(out, w) and (b is None or _apart(out, b)) else None
 
 
 cdef inline bint _is_matrix(object a, int type_num, cnp.npy_intp rows, cnp.npy_intp cols) noexcept:

@@ -21,13 +21,16 @@ from fastmlp.kernels.contract import ACTIVATIONS, REDUCTIONS, Activation
 from .backend import active
 
 try:
-    from ._fast import linear_gradients, linear_output, plain
+    from ._fast import linear_gradients, linear_output, output_like, plain
 except ImportError:  # not built: the checks below do it all
 
     def plain(first: Any, *others: Any) -> bool:
         return False
 
-    def linear_output(x: Any, w: Any, b: Any) -> Any:
+    def output_like(out: Any, first: Any, second: Any = None) -> Any:
+        return None
+
+    def linear_output(x: Any, w: Any, b: Any, out: Any) -> Any:
         return None
 
     def linear_gradients(dy: Any, x: Any, w: Any, saved: Any, dx: Any, dw: Any, db: Any) -> Any:
@@ -179,7 +182,7 @@ def linear(
     """
     kernels = active(backend)
     act, values = _activation(activation, params)
-    y = linear_output(x, w, b) if out is None else None
+    y = linear_output(x, w, b, out)
     if y is not None:
         z = np.empty(y.shape, y.dtype) if save and act.saves == "z" else None
         kernels.linear_forward(x, w, b, act, values, y, z)
@@ -280,6 +283,10 @@ def activation(
     """y = activation(x), element by element; x of any shape. `name` and `params` as in `linear`."""
     kernels = active(backend)
     act, values = _activation(name, params)
+    y = output_like(out, x)
+    if y is not None:
+        kernels.activation_forward(x, act, values, y)
+        return y
     (x,) = _float_arrays(x=x)
     y = _new_or_given(out, x.shape, x.dtype, (x,))
     written = _contiguous(y)
@@ -304,6 +311,10 @@ def activation_backward(
     """
     kernels = active(backend)
     act, values = _activation(name, params)
+    dx = output_like(out, dy, saved)
+    if dx is not None:
+        kernels.activation_backward(dy, saved, act, values, dx)
+        return dx
     dy, saved = _float_arrays(dy=dy, saved=saved)
     _same_shape("saved", saved, dy.shape)
     dx = _new_or_given(out, dy.shape, dy.dtype, (dy, saved))
@@ -354,6 +365,10 @@ def log_softmax_backward(
 
 def _along_axis(kernel: Any, axis: int, out: Array | None, **named: Any) -> Array:
     """Run a kernel that works on rows (rows, classes) along any axis of arrays of one shape."""
+    y = output_like(out, *named.values())
+    if y is not None and y.ndim == 2 and type(axis) is int and axis in (-1, 1):
+        kernel(*named.values(), y)
+        return y
     arrays = _float_arrays(**named)
     first, *others = named
     shape = arrays[0].shape

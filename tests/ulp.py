@@ -61,7 +61,7 @@ def exact_formulas(mp):
         "selu": lambda z: mp.mpf(SELU_SCALE) * elu(z, mp.mpf(SELU_ALPHA)),
         "softsign": lambda z: z / (1 + abs(z)),
         "gelu": lambda z: z * mp.erfc(-z / mp.sqrt(2)) / 2,
-        "gelu_tanh": lambda z: z * sigmoid(2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf(0.044715) * z**3)),
+        "gelu_tanh": lambda z: z * sigmoid(2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf("0.044715") * z**3)),
         "silu": lambda z: z * sigmoid(z),
         "softplus": lambda z: z if z > 20 else softplus(z),
         "mish": lambda z: z * mp.tanh(softplus(z)),

@@ -169,8 +169,8 @@ def constants(bits):
         ("GELU_TANH_B_LO", "the rest of it", GELU_TANH_B - rounded(GELU_TANH_B, bits)),
         (
             "GELU_TANH_END",
-            "where e^-(A z + B z^3) becomes 0",
-            mp.findroot(lambda z: GELU_TANH_A * z + GELU_TANH_B * z**3 + low, 10),
+            "A z + B z^3 is a little beyond -EXP_LOW",
+            mp.findroot(lambda z: GELU_TANH_A * z + GELU_TANH_B * z**3 + low - 0.1, 10),
         ),
         ("GELU_TANH_SATURATED", "where A z + B z^3 > SATURATED", {32: 5.5, 64: 7.5}[bits]),
         ("SELU_SCALE", "as in the reference", SELU_SCALE),

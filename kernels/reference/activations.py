@@ -48,7 +48,8 @@ def gelu_tanh_derivative(z):
     """s + z s' with s = sigmoid(2u), s' = 2u' sigmoid(2u) sigmoid(-2u); 1 - s would cancel."""
     c = np.clip(z, -1e3, 1e3)  # s is 0 or 1 long before, and z³ cannot overflow
     u = gelu_tanh_argument(c)
-    return sigmoid(2 * u) * (1 + z * sigmoid(-2 * u) * (2 * SQRT_2_OVER_PI) * (1 + 3 * GELU_CUBIC * c * c))
+    slope = 2 * SQRT_2_OVER_PI * (1 + 3 * GELU_CUBIC * c * c)
+    return sigmoid(2 * u) + z * (sigmoid(2 * u) * sigmoid(-2 * u) * slope)
 
 
 def silu_derivative(z):

@@ -31,7 +31,9 @@ INLINE vec sigmoid_derivative(vec y, params p) { return y * (1 - y); }
 INLINE vec tanh_forward(vec z, params p) { return v_tanh(z); }
 INLINE vec tanh_derivative(vec y, params p) { return (1 - y) * (1 + y); }
 
-INLINE vec elu_forward(vec z, params p) { return v_sel(v_lt(z, v_set(0)), p.a * v_expm1(v_max(v_set(EXPM1_LOW), z)), z); }
+INLINE vec elu_forward(vec z, params p) {
+    return v_sel(v_lt(z, v_set(0)), p.a * v_expm1(v_max(v_set(EXPM1_LOW), z)), z);
+}
 INLINE vec elu_derivative(vec y, params p) { return v_sel(v_lt(v_set(0), y), v_set(1), y + p.a); }
 
 INLINE vec selu_forward(vec z, params p) {
@@ -49,8 +51,8 @@ INLINE vec softsign_derivative(vec y, params p) {
 
 /* ---------------------------------------------------------------------------------------- derivative from z */
 
-/* y = max(z, 0) - |z| Phi(-|z|). The square is kept in two parts, or exp would magnify its rounding.
- * `distance` leaves out +inf but not -inf, for which y is NaN. */
+/* y = max(z, 0) - |z| Φ(-|z|). The square is in two parts, or exp would magnify its rounding. `distance` is
+ * |z|, cut off on the right only: y is inf for inf, but NaN for -inf. */
 INLINE vec gelu_forward(vec z, params p) {
     vec distance = v_abs(v_min(v_set(CDF_END), z)), a = v_min(v_set(CDF_END), distance);
     vec half = a * (real)-0.5, x = a * half;
@@ -59,7 +61,7 @@ INLINE vec gelu_forward(vec z, params p) {
     return v_fma(tail, v_set(-1 / EXP_UNIT), v_max(v_set((real)-0.0), z));
 }
 
-/* Phi(z) + z phi(z) */
+/* Φ(z) + z φ(z) */
 INLINE vec gelu_derivative(vec z, params p) {
     vec a = v_min(v_set(CDF_END), v_abs(z));
     vec e = v_exp_nonpos(a * a * (real)-0.5);
@@ -67,7 +69,7 @@ INLINE vec gelu_derivative(vec z, params p) {
     return v_fma(z, e * PDF_0, v_sel(v_lt(v_set(0), z), 1 - tail, tail));
 }
 
-/* z * sigmoid(w): w = (A + B z^2) z is in two parts, for the same reason as in gelu */
+/* z sigmoid(w): w = (A + B z^2) z is in two parts, for the same reason as in gelu */
 INLINE vec gelu_tanh_forward(vec z, params p) {
     vec c = v_min(v_set(GELU_TANH_SATURATED), v_max(v_set(-GELU_TANH_END), z));
     vec c2 = c * c, c2_lo = v_prod_err(c, c, c2);
@@ -107,18 +109,18 @@ INLINE vec softplus_derivative(vec z, params p) {
     return v_sel(v_lt(v_set(p.b), t), v_set(1), v_sigmoid(t));
 }
 
-/* With h = e^z + e^2z / 2, mish is z h / (1 + h), which the right side takes as z - z / (1 + h). */
+/* z h / (1 + h) with h = e^z + e^2z / 2. For positive z, z - z / (1 + h) is the same and more exact. */
 INLINE vec mish_forward(vec z, params p) {
     vec c = v_min(v_set(SATURATED), z);
-    reduced t = v_reduce(v_max(v_set(EXP_LOW), c), OFFSET(EXP_SHIFT));
-    vec s = v_expm1_near_0(t.r);
-    vec e = v_fma(t.power, s, t.power), half = e * ((real)0.5 / EXP_UNIT), ze = c * t.power;
-    vec n = v_sel(v_lt(z, v_set(0)), v_fma(ze, v_fma(half, s, half + s), ze), c * -EXP_UNIT);
+    reduced t = v_reduce(v_max(v_set(EXP_LOW), c), OFFSET(EXP_SHIFT)); /* e, zh, n: EXP_UNIT times larger */
+    vec s = v_expm1_near_0(t.r), e = v_fma(t.power, s, t.power), half = e * ((real)0.5 / EXP_UNIT);
+    vec zp = c * t.power, zh = v_fma(zp, v_fma(half, s, half + s), zp); /* zp (1 + s) (1 + half) */
+    vec n = v_sel(v_le(z, v_set(0)), zh, c * -EXP_UNIT);
     return v_max(v_set((real)-0.0), z) + n / v_fma(e, half + 1, v_set(EXP_UNIT));
 }
 
 /* t + z (1 - t^2) sigmoid(z), t = tanh(softplus(z)) = n / d, with e = e^-|z|:
- * n = e (e + 2), d = n + 2 on the left; on the right both are divided by e^2z. No difference of like numbers. */
+ * n = e (e + 2), d = n + 2 on the left; on the right both are divided by e^2z. Nothing cancels. */
 INLINE vec mish_derivative(vec z, params p) {
     vmask left = v_lt(z, v_set(0));
     vec e = v_exp_nonpos(-v_abs(z)), e2 = e * e;

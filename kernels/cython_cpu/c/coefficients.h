@@ -23,7 +23,7 @@
 #define GELU_TANH_A_LO      -0x1.6615e4p-19f         /* the rest of it */
 #define GELU_TANH_B         0x1.2444f2p-4f           /* 0.044715 sqrt(8 / pi) */
 #define GELU_TANH_B_LO      0x1.49b16ap-29f          /* the rest of it */
-#define GELU_TANH_END       0x1.63b86ap3f            /* where e^-(A z + B z^3) becomes 0 */
+#define GELU_TANH_END       0x1.63d59ep3f            /* A z + B z^3 is a little beyond -EXP_LOW */
 #define GELU_TANH_SATURATED 0x1.6p2f                 /* where A z + B z^3 > SATURATED */
 #define SELU_SCALE          0x1.0cfabep0f            /* as in the reference */
 #define SELU_SCALE_ALPHA    0x1.c212ccp0f            /* SELU_SCALE times its alpha */
@@ -78,7 +78,7 @@ static const real CDF[] = {
 #define GELU_TANH_A_LO      0x1.08d0fcb3c500cp-48    /* the rest of it */
 #define GELU_TANH_B         0x1.2444f2a4d8b4bp-4     /* 0.044715 sqrt(8 / pi) */
 #define GELU_TANH_B_LO      -0x1.6c843a29d1c7p-61    /* the rest of it */
-#define GELU_TANH_END       0x1.5b52aea58e667p4      /* where e^-(A z + B z^3) becomes 0 */
+#define GELU_TANH_END       0x1.5b56adec01b1cp4      /* A z + B z^3 is a little beyond -EXP_LOW */
 #define GELU_TANH_SATURATED 0x1.ep2                  /* where A z + B z^3 > SATURATED */
 #define SELU_SCALE          0x1.0cfabd6a91132p0      /* as in the reference */
 #define SELU_SCALE_ALPHA    0x1.c212cc640f031p0      /* SELU_SCALE times its alpha */

@@ -6,10 +6,12 @@
 #include "matmul.h"
 
 /* Up to FEW rows of x, or of w, summing across lanes costs less than turning an operand, if k fills the lanes or there is
- * little to sum. From MANY rows on, turning w costs nothing beside the multiplications. */
+ * little to sum; and up to twice as many where the tile would have to copy its other operand (see plan()). From MANY rows
+ * on, turning w costs nothing beside the multiplications. */
 enum { FEW = 2 * DOT_ROWS, MANY = 128 };
 INLINE int prefers_dot(const struct linear_forward *f) {
-    return least(f->m, f->n) <= FEW && (f->k >= 2 * VLEN || f->m * f->n <= 512) && f->x.col == 1 && f->w.col == 1;
+    const ptrdiff_t rows = least(f->m, f->n), few = f->k * sizeof(real) % 4096 ? FEW : 2 * FEW;
+    return rows <= few && (f->k >= 2 * VLEN || f->m * f->n <= 512) && f->x.col == 1 && f->w.col == 1;
 }
 
 /* y = x wᵀ + b, or its transpose as w xᵀ + b: as tiles whose vectors lie along the shorter of the two, since that is the one

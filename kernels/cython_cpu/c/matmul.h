@@ -44,13 +44,19 @@ struct matmul {
     unsigned number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
+/* A product with so few terms is a matter of writing C: wide tiles write long runs. */
+enum { SHORT = 2 };
+
+/* So many rows of V at a time are read side by side in long runs, where V is read once and in place. */
+enum { STREAMS = 16 };
+
 /* Rows of C, at least, to which the activation is applied at a time. */
 enum { ACTIVATE = 24 };
 
 /* A thread's own scratch. */
 static _Thread_local struct {
     _Alignas(64) real v[V_BLOCK + MAX_WIDTH];
-    _Alignas(64) real s[S_BLOCK];
+    _Alignas(64) real s[S_BLOCK + VLEN];
     _Alignas(64) real c[ROWS * MAX_WIDTH]; /* a tile of a C whose columns are contiguous, on its way to or from there */
     unsigned job;
     ptrdiff_t column, k; /* which block of V is in v */
@@ -68,7 +74,8 @@ enum { WORTH_SHARING = 250000 };
 static void plan(struct matmul *j) {
     static _Atomic unsigned jobs = 1;
     j->number = atomic_fetch_add(&jobs, 1);
-    const ptrdiff_t width = (j->vectors = tile_vectors(j->m)) * VLEN;
+    j->vectors = j->k <= SHORT ? MAX_VECTORS : tile_vectors(j->m);
+    const ptrdiff_t width = j->vectors * VLEN;
     const int share = pool_threads() > 1 && (double)j->m * j->n * j->k > WORTH_SHARING;
     const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
 
@@ -91,6 +98,7 @@ static void plan(struct matmul *j) {
     j->k_block = j->k;
     j->k_block = least(j->k_block, V_BLOCK / (j->pack_v ? j->col_block : width));
     if (j->pack_s) j->k_block = least(j->k_block, S_BLOCK / (tile + 1) - VLEN);
+    if (!j->pack_v && strips == 1 && j->n * sizeof(real) > 4096) j->k_block = least(j->k_block, STREAMS);
     j->k_block = evenly(j->k, j->k_block);
 }
 
@@ -103,6 +111,11 @@ INLINE void give_strip(const struct matmul *j, struct tile *t, ptrdiff_t i, ptrd
         t->s = scratch.s, t->s_row = j->k_block + VLEN, t->s_col = 1;
         for (ptrdiff_t r = 0; r < rows; r++)
             memcpy(scratch.s + r * t->s_row, from + r * j->s.row, t->k * sizeof(real));
+    } else if (j->s.row == 1) { /* what a vector holds beyond `rows` is overwritten by the next column's */
+        t->s = scratch.s, t->s_row = 1, t->s_col = rows;
+        for (ptrdiff_t q = 0; q < t->k; q++)
+            for (ptrdiff_t r = 0; r < rows; r += VLEN)
+                v_store(scratch.s + q * rows + r, load_part(from + q * j->s.col + r, 0, (int)(rows - r)));
     } else {
         t->s = scratch.s, t->s_row = 1, t->s_col = rows;
         for (ptrdiff_t q = 0; q < t->k; q++)

@@ -61,6 +61,21 @@ INLINE real row_exp(const real *x, real top, real *e, ptrdiff_t count) {
     return v_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
+/* Σ a b, or Σ a where b is NULL */
+INLINE real row_dot(const real *a, const real *b, ptrdiff_t count) {
+    const vec zero = v_set(0), one = v_set(1);
+    vec sum[4] = {zero, zero, zero, zero};
+    ptrdiff_t at = 0;
+    for (; at + 4 * VLEN <= count; at += 4 * VLEN)
+        UNROLL for (int i = 0; i < 4; i++)
+            sum[i] = v_fma(v_load(a + at + i * VLEN), b ? v_load(b + at + i * VLEN) : one, sum[i]);
+    for (; at < count; at += VLEN) {
+        const ptrdiff_t n = count - at < VLEN ? count - at : VLEN;
+        sum[0] = v_fma(row_load(a + at, n, zero), b ? row_load(b + at, n, zero) : one, sum[0]);
+    }
+    return v_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
 static void softmax_row(const real *x, const real *unused, real *y, ptrdiff_t classes) {
     (void)unused;
     const vec scale = v_set(1 / row_exp(x, row_max(x, classes), y, classes));
@@ -77,18 +92,14 @@ static void log_softmax_row(const real *x, const real *unused, real *y, ptrdiff_
 /* dx = y (dy - Σ dy y) */
 static void softmax_backward_row(const real *dy, const real *y, real *dx, ptrdiff_t classes) {
     const vec zero = v_set(0);
-    vec dot = zero;
-    EACH_VECTOR(classes) dot = v_fma(row_load(dy + at, n, zero), row_load(y + at, n, zero), dot);
-    const vec sum = v_set(v_sum(dot));
+    const vec sum = v_set(row_dot(dy, y, classes));
     EACH_VECTOR(classes) row_store(dx + at, row_load(y + at, n, zero) * (row_load(dy + at, n, zero) - sum), n);
 }
 
 /* dx = dy - exp(y) Σ dy */
 static void log_softmax_backward_row(const real *dy, const real *y, real *dx, ptrdiff_t classes) {
     const vec zero = v_set(0);
-    vec total = zero;
-    EACH_VECTOR(classes) total = total + row_load(dy + at, n, zero);
-    const vec sum = v_set(v_sum(total));
+    const vec sum = v_set(row_dot(dy, NULL, classes));
     EACH_VECTOR(classes)
         row_store(dx + at, v_fma(-v_exp(row_load(y + at, n, zero)), sum, row_load(dy + at, n, zero)), n);
 }

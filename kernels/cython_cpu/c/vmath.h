@@ -1,6 +1,6 @@
-/* exp, expm1, log(1 + e^x), sigmoid, tanh and the normal distribution's tail, on vectors.
+/* exp, expm1, log1p, sigmoid, tanh and the normal distribution's tail, on vectors.
  *
- * No branch, no table, one division at most. NaN gives NaN. The constants come from tools/fit.py. */
+ * No branch, no table, at most one division. NaN gives NaN. The constants come from tools/fit.py. */
 #ifndef VMATH_H
 #define VMATH_H
 
@@ -10,19 +10,19 @@
 /* c[0] x^(n-1) + ... + c[n-1] */
 INLINE vec v_horner(vec x, const real *c, int n) {
     vec sum = v_set(c[0]);
-#pragma GCC unroll 32
-    for (int i = 1; i < n; i++) sum = v_fma(sum, x, v_set(c[i]));
+    UNROLL for (int i = 1; i < n; i++) sum = v_fma(sum, x, v_set(c[i]));
     return sum;
 }
 #define POLYNOMIAL(c, x) v_horner(x, c, sizeof(c) / sizeof(real))
 
-/* ---------------------------------------------------------------------------------------------- exponential
+/* ------------------------------------------------------------------------------------------- exponential
  * e^x = 2^k e^r with whole k and |r| <= ln2/2. ln2 is in two parts, the first so short that k * LN2_HI is exact
- * (Cody & Waite 1980). Adding 1.5 * 2^MANTISSA rounds to a whole number and leaves it in the low bits. With BIAS added as
- * well these are the exponent of 2^k, and a shift takes them there; an exponent of 0 makes it the number 0. */
+ * (Cody & Waite 1980). Adding 1.5 * 2^MANTISSA rounds to a whole number and leaves it in the low bits. With
+ * BIAS added as well, these are the exponent field of 2^k, and a shift takes them there. A field of 0 gives
+ * the number 0. */
 typedef struct { vec r, power; } reduced; /* e^r * power */
 
-/* 2^shift e^x for 0 <= x / ln2 + shift + BIAS <= 2 BIAS, with offset = OFFSET(shift) */
+/* 2^shift e^x, for offset = OFFSET(shift) and -BIAS <= x / ln2 + shift <= BIAS */
 INLINE reduced v_reduce(vec x, vec offset) {
     vec rounded = v_fma(x, v_set(LOG2_E), offset), k = rounded - offset;
     vec r = v_fma(k, v_set(-LN2_LO), v_fma(k, v_set(-LN2_HI), x));
@@ -34,9 +34,8 @@ INLINE reduced v_reduce(vec x, vec offset) {
 INLINE vec v_exp_near_0(vec r) { return v_fma(v_fma(POLYNOMIAL(EXP, r), r, v_set(1)), r, v_set(1)); }
 INLINE vec v_expm1_near_0(vec r) { return v_fma(r * r, POLYNOMIAL(EXP, r), r); }
 
-/* EXP_UNIT * e^x for x <= SATURATED; 0 from EXP_LOW down.
- *
- * EXP_UNIT is so large that this is never a denormal number: z e^z must not be, long after e^z alone has become one. */
+/* EXP_UNIT * e^x for x <= SATURATED; 0 from EXP_LOW down. EXP_UNIT is so large that this is never a denormal
+ * number: what is still to be multiplied by something large has lost nothing yet. */
 INLINE vec v_exp_up(vec x) {
     reduced e = v_reduce(v_max(v_set(EXP_LOW), x), OFFSET(EXP_SHIFT));
     return v_exp_near_0(e.r) * e.power;
@@ -45,7 +44,7 @@ INLINE vec v_exp_up(vec x) {
 /* e^x for x <= 0 */
 INLINE vec v_exp_nonpos(vec x) { return v_exp_up(x) * (1 / EXP_UNIT); }
 
-/* e^x; from -EXP_LOW up it is inf, long after it ought to be */
+/* e^x */
 INLINE vec v_exp(vec x) {
     vmask left = v_lt(x, v_set(0));
     vec c = v_min(v_set(-EXP_LOW), v_max(v_set(EXP_LOW), x));
@@ -59,31 +58,31 @@ INLINE vec v_expm1(vec x) {
     return v_fma(e.power, v_expm1_near_0(e.r), e.power - 1);
 }
 
-/* z * EXP_UNIT * e^(x + x_lo) for EXP_LOW <= x <= SATURATED, rounded once */
+/* EXP_UNIT * z e^(x + x_lo) for EXP_LOW <= x <= SATURATED and a tiny x_lo, rounded once */
 INLINE vec v_times_exp_up(vec z, vec x, vec x_lo) {
     reduced e = v_reduce(x, OFFSET(EXP_SHIFT));
     return v_fma(z * e.power, v_expm1_near_0(e.r + x_lo), z * e.power);
 }
 
-/* --------------------------------------------------------------------------------------------- made of it */
+/* ------------------------------------------------------------------------------------------ made of it */
 
-/* log(1 + e) for 0 <= e <= 1. With s = e / (2 + e) it is 2 atanh(s) = 2 s + s^3 P(s^2), and 2 s = e - e s: written like
- * that, the rounding of s hardly matters. */
+/* log(1 + e) for 0 <= e <= 1: 2 atanh(s) = 2 s + s^3 P(s^2) with s = e / (2 + e). For 2 s it has e - e s, which
+ * is the same, and then the rounding of s hardly matters. */
 INLINE vec v_log1p(vec e) {
     vec s = e / (2 + e), s2 = s * s;
     return v_fma(-s, v_fma(-s2, POLYNOMIAL(ATANH, s2), e), e);
 }
 
-/* 1 / (1 + e^-x), numerator and denominator divided by EXP_UNIT: e^-x may be larger than any number */
+/* 1 / (1 + e^-x), above and below divided by EXP_UNIT: e^-x may be larger than any number */
 INLINE vec v_sigmoid(vec x) {
     vec c = v_min(v_set(SATURATED), v_max(v_set(EXP_LOW), x));
     reduced e = v_reduce(-c, OFFSET(-EXP_SHIFT));
     return (1 / EXP_UNIT) / v_fma(v_exp_near_0(e.r), e.power, v_set(1 / EXP_UNIT));
 }
 
-/* z / (1 + e^-(x + x_lo)) for EXP_LOW <= x <= SATURATED, and x like z far on the left.
+/* z / (1 + e^-(x + x_lo)) for a tiny x_lo and EXP_LOW <= x <= SATURATED. At EXP_LOW, or a little below, z * 0.
  *
- * Where e^-x may overflow, it and z are divided by EXP_UNIT; 1 is nothing beside it there. At EXP_LOW the result is z * 0. */
+ * Where e^-x might overflow, z and e^-x are divided by EXP_UNIT; beside e^-x, the 1 is nothing there. */
 INLINE vec v_times_sigmoid(vec z, vec x, vec x_lo) {
     vmask left = v_lt(x, v_set(EXP_LOW / 2));
     vec unit = v_sel(v_le(x, v_set(EXP_LOW)), v_set(0), v_sel(left, v_set(1 / EXP_UNIT), v_set(1)));
@@ -97,9 +96,8 @@ INLINE vec v_tanh(vec x) {
     return v_copysign(m / (m + 2), x);
 }
 
-/* Phi(-a) = e^(-a^2/2) * v_cdf_factor(u) / (a + CDF_K), u = a / (a + CDF_K), for a >= 0
- *
- * The factor varies little, so that the rounding of u does not matter (Shepherd & Laframboise 1981). */
+/* Φ(-a) = e^(-a^2/2) v_cdf_factor(u) / (a + CDF_K), where u = a / (a + CDF_K) and a >= 0. The factor varies so
+ * little that the rounding of u does not matter (Shepherd & Laframboise 1981 do so for erfc). */
 INLINE vec v_cdf_factor(vec u) { return POLYNOMIAL(CDF, u - CDF_CENTER); }
 
 #endif
