@@ -97,8 +97,7 @@ static void dot_task(void *job, ptrdiff_t index) {
 }
 
 static void dot(struct dot *d) {
-    const int share = pool_threads() > 1 && (double)d->m * d->n * d->k > WORTH_SHARING;
-    d->col_block = share ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
+    d->col_block = worth_sharing(d->m, d->k, d->n) ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
     if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block));
 }
 

@@ -47,6 +47,7 @@ static forward_block *const forward_blocks[ACT_COUNT] = {FOR_EACH_ACTIVATION(FOR
 static backward_block *const backward_blocks[ACT_COUNT] = {FOR_EACH_ACTIVATION(BACKWARD_ENTRY)};
 
 INLINE void act_forward(struct activation a, const real *z, real *y, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols) {
+    if (cols == stride) cols *= rows, rows = 1; /* whole rows are one run */
     forward_blocks[a.code](z, y, stride, rows, cols, (params){(real)a.a, (real)a.b});
 }
 INLINE void act_backward(struct activation a, const real *dy, const real *saved, real *dz, real *sums,

@@ -61,8 +61,8 @@ static void dz_task(void *job, ptrdiff_t index) {
 static void linear_backward(const struct linear_backward *b) {
     if (b->dz || b->db) {
         const ptrdiff_t tasks = parts(b->n, STRIP);
-        if ((double)b->m * b->n < WORTH_SHARING / 16) for (ptrdiff_t i = 0; i < tasks; i++) dz_task((void *)b, i);
-        else pool_run(dz_task, (void *)b, tasks);
+        if (worth_sharing(b->m, 0, b->n)) pool_run(dz_task, (void *)b, tasks);
+        else for (ptrdiff_t i = 0; i < tasks; i++) dz_task((void *)b, i);
     }
     const real *dz = b->dz ? b->dz : b->dy;
     const struct activation none = {ACT_identity, 0, 0};

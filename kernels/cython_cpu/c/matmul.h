@@ -68,16 +68,18 @@ INLINE ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t unit) { return parts(a, unit) *
 /* The size of parts of about equal size, none above `most`. */
 INLINE ptrdiff_t evenly(ptrdiff_t total, ptrdiff_t most) { return total ? parts(total, parts(total, most)) : 1; }
 
-/* Below so many multiply-adds the workers' waking costs more than their help. */
-enum { WORTH_SHARING = 250000 };
+/* Below so many multiply-adds the workers' waking costs more than their help. An activation counts as some, too. */
+enum { WORTH_SHARING = 1000000, ACTIVATION_COST = 16 };
+INLINE int worth_sharing(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
+    return pool_threads() > 1 && (double)m * (double)n * (double)(k + ACTIVATION_COST) > WORTH_SHARING;
+}
 
 static void plan(struct matmul *j) {
     static _Atomic unsigned jobs = 1;
     j->number = atomic_fetch_add(&jobs, 1);
-    j->vectors = j->k <= SHORT ? MAX_VECTORS : tile_vectors(j->m);
+    j->vectors = j->k <= SHORT && j->n >= MAX_WIDTH ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;
-    const int share = pool_threads() > 1 && (double)j->m * j->n * j->k > WORTH_SHARING;
-    const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
+    const ptrdiff_t wanted = worth_sharing(j->m, j->k, j->n) ? 4 * pool_threads() : 1;
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
     while (j->col_block > width && parts(j->n, j->col_block) < wanted) j->col_block /= 2;
@@ -85,7 +87,7 @@ static void plan(struct matmul *j) {
     const ptrdiff_t tile = tile_rows(j->vectors);
     j->row_block = j->m;
     if (col_blocks < wanted)
-        j->row_block = round_up(parts(j->m, parts(wanted, col_blocks)), 4 * tile);
+        j->row_block = round_up(parts(j->m, parts(wanted, col_blocks)), tile);
     j->row_blocks = (int)parts(j->m, j->row_block);
     j->strip = evenly(least(j->m, j->row_block), tile);
 
@@ -123,9 +125,11 @@ INLINE void give_strip(const struct matmul *j, struct tile *t, ptrdiff_t i, ptrd
     }
 }
 
-/* Columns of the panel that starts at column c of `cols`: a last one may be narrower. */
+/* Columns of the panel that starts at column c of `cols`: of a last one, no more than a tile needs. */
 INLINE ptrdiff_t panel_width(const struct matmul *j, ptrdiff_t cols, ptrdiff_t c) {
-    return cols - c <= VLEN ? VLEN : j->vectors * VLEN;
+    ptrdiff_t width = j->vectors * VLEN;
+    while (width > VLEN && cols - c <= width / 2) width /= 2;
+    return width;
 }
 
 /* V[p..p+k][column..column+cols] in panels, unless they are there from the task before. Where V is read in place, only

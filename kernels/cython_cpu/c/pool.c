@@ -1,4 +1,8 @@
 /* Compiled once, for the baseline instruction set. POSIX threads only: no futex, no OpenMP. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* sched_getcpu and affinities */
+#include <sched.h>
+#endif
 #include "pool.h"
 
 #include <fenv.h>
@@ -19,7 +23,7 @@ enum { MAX_THREADS = 1024 };
 
 /* How long a thread polls before it sleeps. By time, not by count: a pause takes 10 to 140 cycles. Workers wait for
  * the next layer's kernel; the caller waits for the last tasks, and leaves its core to a worker that lost its own. */
-static const int64_t WORKER_SPIN_NS = 50000, CALLER_SPIN_NS = 10000;
+static const int64_t WORKER_SPIN_NS = 50000, CALLER_SPIN_NS = 50000;
 
 static struct {
     pthread_mutex_t owner;    /* held by the caller whose job runs */
@@ -28,6 +32,7 @@ static struct {
     pthread_t workers[MAX_THREADS];
     int started;              /* workers that run */
     int threads;              /* as set; the caller counts as one */
+    int kept_off;             /* the CPU that the workers keep off, plus 1; 0 for none */
     _Atomic int sleeping;     /* workers that wait for `work` */
     _Atomic int caller_sleeps;
     _Atomic int quit;
@@ -125,6 +130,7 @@ static void start_workers(void) {
     while (pool.started < pool.threads - 1 &&
            pthread_create(&pool.workers[pool.started], NULL, worker, NULL) == 0)
         pool.started++;
+    pool.kept_off = 0;
 }
 
 static void stop_workers(void) {
@@ -134,6 +140,20 @@ static void stop_workers(void) {
     pthread_mutex_unlock(&pool.lock);
     while (pool.started) pthread_join(pool.workers[--pool.started], NULL);
     atomic_store(&pool.quit, 0);
+}
+
+/* Keeps the workers off the caller's CPU. Linux likes to wake a thread where the waker runs; with the caller at work there
+ * the woken one waits, while another CPU idles. */
+static void keep_off_callers_cpu(void) {
+#if defined(__linux__)
+    const int cpu = sched_getcpu();
+    cpu_set_t others;
+    if (cpu < 0 || cpu + 1 == pool.kept_off || pthread_getaffinity_np(pthread_self(), sizeof others, &others) != 0) return;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    for (int i = 0; i < pool.started; i++) pthread_setaffinity_np(pool.workers[i], sizeof others, &others);
+    pool.kept_off = cpu + 1;
+#endif
 }
 
 static void wake_workers(uint32_t wanted) {
@@ -158,6 +178,7 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks) {
         return;
     }
     if (pool.started < pool.threads - 1) start_workers();
+    keep_off_callers_cpu();
     pool.task = task;
     pool.job = job;
     pool.tasks = (uint32_t)tasks;
