@@ -45,7 +45,7 @@ struct matmul {
 };
 
 /* A product with so few terms is a matter of writing C: wide tiles write long runs. */
-enum { SHORT = 2 };
+enum { SHORT = 16 };
 
 /* So many rows of V at a time are read side by side in long runs, where V is read once and in place. */
 enum { STREAMS = 16 };

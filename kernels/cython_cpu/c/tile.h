@@ -52,6 +52,10 @@ INLINE void store_part(real *p, vec a, int j, int cols) {
     else if (left > 0) v_store_n(p + j * VLEN, a, left);
 }
 
+/* for every accumulator of the tile */
+#define EACH(statement) \
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) statement
+
 /* acc[i][j] += S[i][p] V[p][j] */
 #define STEP(scalar)                                                                             \
     do {                                                                                         \
@@ -67,11 +71,19 @@ INLINE void store_part(real *p, vec a, int j, int cols) {
  * columns are (s_row = 1). */
 INLINE void tile(const int rows, const int vectors, const int by_rows, const struct tile *t) {
     vec acc[ROWS][MAX_VECTORS];
-    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) {
-        if (t->add) acc[i][j] = load_part(t->c + i * t->c_row, j, t->cols);
-        else if (!t->bias) acc[i][j] = v_set(0);
-        else if (t->bias_row) acc[i][j] = v_set(t->bias[i]);
-        else acc[i][j] = load_part(t->bias, j, t->cols);
+    const int full = t->cols == vectors * VLEN;
+    if (t->add) {
+        if (full) EACH(acc[i][j] = v_load(t->c + i * t->c_row + j * VLEN));
+        else EACH(acc[i][j] = load_part(t->c + i * t->c_row, j, t->cols));
+    } else if (!t->bias) {
+        EACH(acc[i][j] = v_set(0));
+    } else if (t->bias_row) {
+        EACH(acc[i][j] = v_set(t->bias[i]));
+    } else {
+        UNROLL for (int j = 0; j < vectors; j++) {
+            const vec b = load_part(t->bias, j, t->cols);
+            UNROLL for (int i = 0; i < rows; i++) acc[i][j] = b;
+        }
     }
     const real *vp = t->v;
     if (by_rows) {
@@ -90,8 +102,9 @@ INLINE void tile(const int rows, const int vectors, const int by_rows, const str
         for (ptrdiff_t p = 0; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
     }
     const vec floor = v_set(t->floor);
-    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++)
-        store_part(t->c + i * t->c_row, v_sel(v_le(acc[i][j], floor), floor, acc[i][j]), j, t->cols);
+    EACH(acc[i][j] = v_sel(v_le(acc[i][j], floor), floor, acc[i][j]));
+    if (full) EACH(v_store(t->c + i * t->c_row + j * VLEN, acc[i][j]));
+    else EACH(store_part(t->c + i * t->c_row, acc[i][j], j, t->cols));
 }
 
 #define TILE(rows, vectors)                                                                       \
