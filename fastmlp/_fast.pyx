@@ -113,13 +113,30 @@ cdef inline bint _is_matrix(object a, int type_num, cnp.npy_intp rows, cnp.npy_i
     )
 
 
-def linear_gradients(dy, x, w, saved, dx, dw, db):
-    """New arrays for the gradients asked for with True (None where False), if all is plain and fits; else None."""
-    for wanted in (dx, dw, db):
-        if wanted is not True and wanted is not False:
-            return None
+cdef object _gradient(object wanted, int ndim, cnp.npy_intp *shape, int type_num, tuple inputs):
+    """A new array where True is wanted, None where False, the array that was given if it will do; NotImplemented if not."""
+    if wanted is False:
+        return None
+    if wanted is True:
+        return cnp.PyArray_EMPTY(ndim, shape, type_num, 0)
+    if not _is_target(wanted, type_num) or cnp.PyArray_NDIM(<cnp.ndarray>wanted) != ndim:
+        return NotImplemented
+    cdef int i
+    for i in range(ndim):
+        if cnp.PyArray_DIM(<cnp.ndarray>wanted, i) != shape[i]:
+            return NotImplemented
+    for a in inputs:
+        if a is not None and not _apart(wanted, a):
+            return NotImplemented
+    return wanted
+
+
+def linear_gradients(dy, x, w, saved, dx, dw, db, accumulate):
+    """The arrays for the gradients, as `ops.linear_backward` describes dx, dw, db, if all is plain and fits; else None."""
     cdef int type_num = _float_type(x)
     if type_num < 0 or not _is_plain(x, type_num) or not _is_plain(w, type_num):
+        return None
+    if accumulate and (dw is True or db is True):
         return None
     cdef cnp.ndarray xa = x, wa = w
     if cnp.PyArray_NDIM(xa) != 2 or cnp.PyArray_NDIM(wa) != 2 or cnp.PyArray_DIM(xa, 1) != cnp.PyArray_DIM(wa, 1):
@@ -127,8 +144,11 @@ def linear_gradients(dy, x, w, saved, dx, dw, db):
     cdef cnp.npy_intp m = cnp.PyArray_DIM(xa, 0), n = cnp.PyArray_DIM(wa, 0)
     if not _is_matrix(dy, type_num, m, n) or (saved is not None and not _is_matrix(saved, type_num, m, n)):
         return None
-    return (
-        cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(xa), type_num, 0) if dx else None,
-        cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(wa), type_num, 0) if dw else None,
-        cnp.PyArray_EMPTY(1, &n, type_num, 0) if db else None,
-    )
+    dx = _gradient(dx, 2, cnp.PyArray_DIMS(xa), type_num, (dy, x, w, saved))
+    if dx is NotImplemented:
+        return None
+    dw = _gradient(dw, 2, cnp.PyArray_DIMS(wa), type_num, (dy, x, w, saved, dx))
+    if dw is NotImplemented:
+        return None
+    db = _gradient(db, 1, &n, type_num, (dy, x, w, saved, dx, dw))
+    return None if db is NotImplemented else (dx, dw, db)

@@ -33,7 +33,9 @@ except ImportError:  # not built: the checks below do it all
     def linear_output(x: Any, w: Any, b: Any, out: Any) -> Any:
         return None
 
-    def linear_gradients(dy: Any, x: Any, w: Any, saved: Any, dx: Any, dw: Any, db: Any) -> Any:
+    def linear_gradients(
+        dy: Any, x: Any, w: Any, saved: Any, dx: Any, dw: Any, db: Any, accumulate: Any
+    ) -> Any:
         return None
 
 
@@ -226,9 +228,9 @@ def linear_backward(
     act, values = _activation(activation, params)
     if saved is None and act.name != "identity":
         raise TypeError(f"saved: {act.name!r} needs what linear(..., save=True) returned, got None")
-    grads = None if accumulate else linear_gradients(dy, x, w, saved, dx, dw, db)
+    grads = linear_gradients(dy, x, w, saved, dx, dw, db, accumulate)
     if grads is not None:
-        kernels.linear_backward(dy, x, w, saved, act, values, *grads, False)
+        kernels.linear_backward(dy, x, w, saved, act, values, *grads, bool(accumulate))
         return grads
     dy, x, w, saved = _float_arrays(dy=dy, x=x, w=w, saved=saved)
     _weights_fit(x, w, None)

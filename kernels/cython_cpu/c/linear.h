@@ -4,6 +4,7 @@
 
 #include "dot.h"
 #include "matmul.h"
+#include "outer.h"
 
 /* Up to FEW rows of x, or of w, summing across lanes costs less than turning an operand, if k fills the lanes or there is
  * little to sum; and up to twice as many where the tile would have to copy its other operand (see plan()). From MANY rows
@@ -58,42 +59,10 @@ static void dz_task(void *job, ptrdiff_t index) {
     if (db) for (ptrdiff_t j = 0; j < cols; j++) db[at + j] = sums[j] + (b->accumulate ? db[at + j] : 0);
 }
 
-/* dw (n, k) = dzᵀ x for a few rows of x: there is little to sum and much to write, so it is written row after row. */
-enum { OUTER_ROWS = 32, OUTER_TERMS = 4 };
-
-/* dw[0..n] (+)= Σ_p s[p] x[p][0..n], for whole vectors or a part of one */
-INLINE void outer_vector(const int terms, const vec *s, const real *x, ptrdiff_t x_row, real *dw, int n, int add) {
-    vec sum = !add ? v_set(0) : n == VLEN ? v_load(dw) : v_load_n(dw, n);
-    UNROLL for (int p = 0; p < terms; p++)
-        sum = v_fma(s[p], n == VLEN ? v_load(x + p * x_row) : v_load_n(x + p * x_row, n), sum);
-    if (n == VLEN) v_store(dw, sum);
-    else v_store_n(dw, sum, n);
-}
-
-INLINE void outer_row(const int terms, const struct linear_backward *b, ptrdiff_t i) {
-    const real *dz = b->dz ? b->dz : b->dy, *x = b->x.data;
-    real *dw = (real *)b->dw + i * b->k;
-    vec s[OUTER_TERMS];
-    UNROLL for (int p = 0; p < terms; p++) s[p] = v_set(dz[p * b->n + i]);
-    ptrdiff_t j = 0;
-    for (; j + VLEN <= b->k; j += VLEN) outer_vector(terms, s, x + j, b->x.row, dw + j, VLEN, b->accumulate);
-    if (j < b->k) outer_vector(terms, s, x + j, b->x.row, dw + j, (int)(b->k - j), b->accumulate);
-}
-
-static void outer_task(void *job, ptrdiff_t index) {
-    const struct linear_backward *b = job;
-    for (ptrdiff_t i = index * OUTER_ROWS; i < least((index + 1) * OUTER_ROWS, b->n); i++) {
-        if (b->m == 1) outer_row(1, b, i);
-        else if (b->m == 2) outer_row(2, b, i);
-        else if (b->m == 3) outer_row(3, b, i);
-        else outer_row(4, b, i);
-    }
-}
-
-static void outer(const struct linear_backward *b) {
-    const ptrdiff_t tasks = parts(b->n, OUTER_ROWS);
-    if (worth_sharing(b->m, b->k, b->n)) pool_run(outer_task, (void *)b, tasks);
-    else for (ptrdiff_t i = 0; i < tasks; i++) outer_task((void *)b, i);
+/* C (+)= S V */
+static void multiply(struct matmul *j) {
+    if (prefers_outer(j)) outer(j);
+    else matmul(j);
 }
 
 static void linear_backward(const struct linear_backward *b) {
@@ -107,14 +76,13 @@ static void linear_backward(const struct linear_backward *b) {
     if (b->dx) { /* dx (m, k) = dz (m, n) · w (n, k) */
         struct matmul j = {.m = b->m, .k = b->n, .n = b->k, .s = {dz, b->n, 1},
                            .v = {b->w.data, b->w.row, b->w.col}, .c = b->dx, .c_row = b->k, .c_col = 1, .act = none};
-        matmul(&j);
+        multiply(&j);
     }
-    if (b->dw && b->m > 0 && b->m <= OUTER_TERMS && b->x.col == 1) outer(b);
-    else if (b->dw) { /* dw (n, k) = dzᵀ (n, m) · x (m, k) */
+    if (b->dw) { /* dw (n, k) = dzᵀ (n, m) · x (m, k) */
         struct matmul j = {.m = b->n, .k = b->m, .n = b->k, .s = {dz, 1, b->n},
                            .v = {b->x.data, b->x.row, b->x.col}, .c = b->dw, .c_row = b->k, .c_col = 1, .act = none,
                            .add = b->accumulate};
-        matmul(&j);
+        multiply(&j);
     }
 }
 

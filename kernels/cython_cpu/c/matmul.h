@@ -39,16 +39,13 @@ struct matmul {
     struct activation act;
     real *y;
     /* chosen by plan() */
-    int vectors, pack_s, pack_v, row_blocks;
-    ptrdiff_t row_block, col_block, k_block, strip;
+    int vectors, pack_s, pack_v;
+    ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block, strip;
     unsigned number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
 /* A product with so few terms is a matter of writing C: wide tiles write long runs. */
 enum { SHORT = 16 };
-
-/* So many rows of V at a time are read side by side in long runs, where V is read once and in place. */
-enum { STREAMS = 16 };
 
 /* Rows of C, at least, to which the activation is applied at a time. */
 enum { ACTIVATE = 24 };
@@ -83,12 +80,11 @@ static void plan(struct matmul *j) {
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
     while (j->col_block > width && parts(j->n, j->col_block) < wanted) j->col_block /= 2;
-    const ptrdiff_t col_blocks = parts(j->n, j->col_block);
+    j->col_blocks = parts(j->n, j->col_block);
     const ptrdiff_t tile = tile_rows(j->vectors);
     j->row_block = j->m;
-    if (col_blocks < wanted)
-        j->row_block = round_up(parts(j->m, parts(wanted, col_blocks)), tile);
-    j->row_blocks = (int)parts(j->m, j->row_block);
+    if (j->col_blocks < wanted) j->row_block = round_up(parts(j->m, parts(wanted, j->col_blocks)), tile);
+    j->row_blocks = parts(j->m, j->row_block);
     j->strip = evenly(least(j->m, j->row_block), tile);
 
     const ptrdiff_t strips = parts(least(j->m, j->row_block), j->strip);
@@ -100,7 +96,6 @@ static void plan(struct matmul *j) {
     j->k_block = j->k;
     j->k_block = least(j->k_block, V_BLOCK / (j->pack_v ? j->col_block : width));
     if (j->pack_s) j->k_block = least(j->k_block, S_BLOCK / (tile + 1) - VLEN);
-    if (!j->pack_v && strips == 1 && j->n * sizeof(real) > 4096) j->k_block = least(j->k_block, STREAMS);
     j->k_block = evenly(j->k, j->k_block);
 }
 
@@ -199,7 +194,7 @@ static void matmul_task(void *job, ptrdiff_t index) {
 static void matmul(struct matmul *j) {
     if (j->m == 0 || j->n == 0) return;
     plan(j);
-    pool_run(matmul_task, j, parts(j->n, j->col_block) * j->row_blocks);
+    pool_run(matmul_task, j, j->col_blocks * j->row_blocks);
 }
 
 #endif

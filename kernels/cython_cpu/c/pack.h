@@ -37,9 +37,9 @@ static void pack_panel(const real *from, ptrdiff_t row, ptrdiff_t col, real *to,
             const int here = cols - j < 0 ? 0 : cols - j < VLEN ? cols - j : VLEN;
             pack_turned(here ? from + j * col : from, col, to + j, width, k, here);
         }
-    } else if (col == 1 && cols == width) {
+    } else if (col == 1) {
         for (ptrdiff_t p = 0; p < k; p++)
-            for (int j = 0; j < width; j += VLEN) v_store(to + p * width + j, v_load(from + p * row + j));
+            for (int j = 0; j < width; j += VLEN) v_store(to + p * width + j, load_part(from + p * row, j / VLEN, cols));
     } else {
         for (ptrdiff_t p = 0; p < k; p++)
             for (int j = 0; j < width; j++) to[p * width + j] = j < cols ? from[p * row + j * col] : 0;

@@ -228,4 +228,15 @@ INLINE vec v_prod_err(vec a, vec b, vec p) {
 }
 #endif
 
+/* The j-th vector of a row that may end within it. */
+INLINE vec load_part(const real *p, int j, int cols) {
+    const int left = cols - j * VLEN;
+    return left >= VLEN ? v_load(p + j * VLEN) : left > 0 ? v_load_n(p + j * VLEN, left) : v_set(0);
+}
+INLINE void store_part(real *p, vec a, int j, int cols) {
+    const int left = cols - j * VLEN;
+    if (left >= VLEN) v_store(p + j * VLEN, a);
+    else if (left > 0) v_store_n(p + j * VLEN, a, left);
+}
+
 #endif

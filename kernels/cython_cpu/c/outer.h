@@ -1,0 +1,63 @@
+/* C (m, n) (+)= S (m, k) · V (k, n) where memory is all that counts: a single row, which reads V once, or a few terms,
+ * which hardly do more than write C. A row of C is built up from whole rows of V, eight side by side, so that everything
+ * is read and written in long runs. Adds in the order of k, as the tile does. */
+#ifndef OUTER_H
+#define OUTER_H
+
+#include "matmul.h"
+
+enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 512 };
+
+INLINE int prefers_outer(const struct matmul *j) {
+    return (j->m == 1 || j->k <= FEW_TERMS) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
+}
+
+/* c[0..n] (+)= Σ_p s[p] v[p][0..n] over `terms` rows of V; n at most a vector */
+INLINE void outer_vector(const int terms, const vec *s, const real *v, ptrdiff_t v_row, real *c, int n, int add) {
+    vec sum = !add ? v_set(0) : n == VLEN ? v_load(c) : v_load_n(c, n);
+    UNROLL for (int p = 0; p < terms; p++)
+        sum = v_fma(s[p], n == VLEN ? v_load(v + p * v_row) : v_load_n(v + p * v_row, n), sum);
+    if (n == VLEN) v_store(c, sum);
+    else v_store_n(c, sum, n);
+}
+
+INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, const real *v, real *c, ptrdiff_t cols,
+                        int add) {
+    vec scale[MOST_TERMS];
+    UNROLL for (int p = 0; p < terms; p++) scale[p] = v_set(s[p * j->s.col]);
+    ptrdiff_t at = 0;
+    for (; at + VLEN <= cols; at += VLEN) outer_vector(terms, scale, v + at, j->v.row, c + at, VLEN, add);
+    if (at < cols) outer_vector(terms, scale, v + at, j->v.row, c + at, (int)(cols - at), add);
+}
+
+static void outer_row(const struct matmul *j, ptrdiff_t i, ptrdiff_t column, ptrdiff_t cols) {
+    real *c = j->c + i * j->c_row + column;
+    for (ptrdiff_t p = 0, terms; p < j->k; p += terms) {
+        const real *s = j->s.data + i * j->s.row + p * j->s.col, *v = j->v.data + p * j->v.row + column;
+        const int add = j->add || p > 0;
+        terms = j->k - p >= 8 ? 8 : j->k - p >= 4 ? 4 : j->k - p >= 2 ? 2 : 1;
+        if (terms == 8) outer_terms(8, j, s, v, c, cols, add);
+        else if (terms == 4) outer_terms(4, j, s, v, c, cols, add);
+        else if (terms == 2) outer_terms(2, j, s, v, c, cols, add);
+        else outer_terms(1, j, s, v, c, cols, add);
+    }
+}
+
+static void outer_task(void *job, ptrdiff_t index) {
+    const struct matmul *j = job;
+    const ptrdiff_t row = index / j->col_blocks * RUN_ROWS, column = index % j->col_blocks * j->col_block;
+    for (ptrdiff_t i = row; i < least(row + RUN_ROWS, j->m); i++)
+        outer_row(j, i, column, least(j->col_block, j->n - column));
+}
+
+static void outer(struct matmul *j) {
+    const int share = worth_sharing(j->m, j->k, j->n);
+    j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 4 * pool_threads()), RUN_COLS));
+    if (j->m == 0 || j->n == 0) return;
+    j->col_blocks = parts(j->n, j->col_block);
+    const ptrdiff_t tasks = parts(j->m, RUN_ROWS) * j->col_blocks;
+    if (share) pool_run(outer_task, j, tasks);
+    else for (ptrdiff_t t = 0; t < tasks; t++) outer_task(j, t);
+}
+
+#endif
