@@ -68,7 +68,7 @@ static void multiply(struct matmul *j) {
 static void linear_backward(const struct linear_backward *b) {
     if (b->dz || b->db) {
         const ptrdiff_t tasks = parts(b->n, STRIP);
-        if (worth_sharing(b->m, 0, b->n)) pool_run(dz_task, (void *)b, tasks);
+        if (worth_sharing(b->m / 4, 0, b->n)) pool_run(dz_task, (void *)b, tasks); /* cheap for what it reads */
         else for (ptrdiff_t i = 0; i < tasks; i++) dz_task((void *)b, i);
     }
     const real *dz = b->dz ? b->dz : b->dy;
@@ -78,10 +78,13 @@ static void linear_backward(const struct linear_backward *b) {
                            .v = {b->w.data, b->w.row, b->w.col}, .c = b->dx, .c_row = b->k, .c_col = 1, .act = none};
         multiply(&j);
     }
-    if (b->dw) { /* dw (n, k) = dzᵀ (n, m) · x (m, k) */
-        struct matmul j = {.m = b->n, .k = b->m, .n = b->k, .s = {dz, 1, b->n},
-                           .v = {b->x.data, b->x.row, b->x.col}, .c = b->dw, .c_row = b->k, .c_col = 1, .act = none,
-                           .add = b->accumulate};
+    if (b->dw) { /* dw (n, k) = dzᵀ (n, m) · x (m, k), or its transpose if vectors along n waste fewer lanes */
+        const struct operand s = {dz, 1, b->n}, v = {b->x.data, b->x.row, b->x.col};
+        struct matmul j = {.m = b->n, .k = b->m, .n = b->k, .s = s, .v = v, .c = b->dw, .c_row = b->k, .c_col = 1,
+                           .act = none, .add = b->accumulate};
+        if (round_up(b->n, VLEN) * b->k < round_up(b->k, VLEN) * b->n)
+            j.m = b->k, j.n = b->n, j.s = (struct operand){v.data, v.col, v.row}, j.c_row = 1, j.c_col = b->k,
+            j.v = (struct operand){s.data, s.col, s.row};
         multiply(&j);
     }
 }

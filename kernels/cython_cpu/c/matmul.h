@@ -83,7 +83,7 @@ static void plan(struct matmul *j) {
     j->col_blocks = parts(j->n, j->col_block);
     const ptrdiff_t tile = tile_rows(j->vectors);
     j->row_block = j->m;
-    if (j->col_blocks < wanted) j->row_block = round_up(parts(j->m, parts(wanted, j->col_blocks)), tile);
+    if (j->col_blocks < wanted) j->row_block = round_up(parts(j->m, parts(wanted, j->col_blocks)), (tile + 1) / 2);
     j->row_blocks = parts(j->m, j->row_block);
     j->strip = evenly(least(j->m, j->row_block), tile);
 
