@@ -17,7 +17,8 @@ from setuptools.command.build_ext import build_ext
 
 HERE = Path("kernels/cython_cpu")
 C = HERE / "c"
-FLAGS = ["-O3", "-g0", "-std=gnu11", "-fno-math-errno", "-fvisibility=hidden", "-ffp-contract=off", "-fno-trapping-math"]
+FLAGS = ["-O3", "-g0", "-std=gnu11", "-fvisibility=hidden"]
+FLAGS += ["-fno-math-errno", "-ffp-contract=off", "-fno-trapping-math"]  # vmath.h needs sums and products as written
 NUMPY_API = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
 EXTRA = shlex.split(os.environ.get("FASTMLP_CFLAGS", ""))
 

@@ -47,6 +47,9 @@ struct matmul {
 /* A product with so few terms is a matter of writing C: wide tiles write long runs. */
 enum { SHORT = 16 };
 
+/* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
+enum { FEW_OUTPUTS = 4096 };
+
 /* Rows of C, at least, to which the activation is applied at a time. */
 enum { ACTIVATE = 24 };
 
@@ -76,7 +79,8 @@ static void plan(struct matmul *j) {
     j->number = atomic_fetch_add(&jobs, 1);
     j->vectors = j->k <= SHORT && j->n >= MAX_WIDTH ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;
-    const ptrdiff_t wanted = worth_sharing(j->m, j->k, j->n) ? 4 * pool_threads() : 1;
+    const int share = j->m * j->n >= FEW_OUTPUTS && worth_sharing(j->m, j->k, j->n);
+    const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
     while (j->col_block > width && parts(j->n, j->col_block) < wanted) j->col_block /= 2;

@@ -78,6 +78,11 @@ INLINE real row_dot(const real *a, const real *b, ptrdiff_t count) {
 
 static void softmax_row(const real *x, const real *unused, real *y, ptrdiff_t classes) {
     (void)unused;
+    if (classes <= VLEN) { /* the row fits in a register */
+        const vec a = row_load(x, classes, v_set(-INFINITY)), e = v_exp_nonpos(a - v_hmax(a));
+        row_store(y, e * (1 / v_sum(e)), classes);
+        return;
+    }
     const vec scale = v_set(1 / row_exp(x, row_max(x, classes), y, classes));
     EACH_VECTOR(classes) row_store(y + at, row_load(y + at, n, scale) * scale, n);
 }

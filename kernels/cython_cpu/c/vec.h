@@ -7,7 +7,7 @@
  *   v_fma(a,b,c) = a*b + c      v_prod_err(a,b,p) = a*b - p exactly, for p = a*b rounded
  *   v_max v_min                 a > b ? a : b and a < b ? a : b: a NaN in either gives b
  *   v_lt v_le v_eq, v_sel(m, a, b) = m ? a : b
- *   v_abs v_copysign v_round    v_scale(x, k) = x * 2^k, rounded once, for whole |k| <= 2 * the largest exponent
+ *   v_abs v_copysign            v_keep: a, held in a register
  *   v_sum v_hmax                over the lanes, in a fixed order
  *   v_zip_lo v_zip_hi           a0 b0 a1 b1 ..., of the first and of the last halves
  *
@@ -93,8 +93,6 @@ INLINE vmask v_lt(vec a, vec b) { return X_CMP(a, b, _CMP_LT_OQ); }
 INLINE vmask v_le(vec a, vec b) { return X_CMP(a, b, _CMP_LE_OQ); }
 INLINE vmask v_eq(vec a, vec b) { return X_CMP(a, b, _CMP_EQ_OQ); }
 INLINE vec v_sel(vmask m, vec a, vec b) { return (vec)X(mask_blend)(m, b, a); }
-INLINE vec v_round(vec a) { return (vec)X(roundscale)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE vec v_scale(vec a, vec k) { return (vec)X(scalef)(a, k); }
 INLINE real v_sum(vec a) { return X(reduce_add)(a); }
 INLINE real v_hmax(vec a) { return X(reduce_max)(a); }
 
@@ -102,12 +100,8 @@ INLINE real v_hmax(vec a) { return X(reduce_max)(a); }
 #elif defined(ISA_AVX2)
 #if REAL_BITS == 32
 #define X(op) _mm256_##op##_ps
-#define X_HALF(op) _mm_##op##_ps
-#define X_INT const int *
 #else
 #define X(op) _mm256_##op##_pd
-#define X_HALF(op) _mm_##op##_pd
-#define X_INT const long long *
 #endif
 typedef vec vmask; /* all bits of a lane set or clear */
 #define HAVE_FMA 1
@@ -130,7 +124,6 @@ INLINE vmask v_lt(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_LT_OQ); }
 INLINE vmask v_le(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_LE_OQ); }
 INLINE vmask v_eq(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_EQ_OQ); }
 INLINE vec v_sel(vmask m, vec a, vec b) { return (vec)X(blendv)(b, a, m); }
-INLINE vec v_round(vec a) { return (vec)X(round)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 /* ----------------------------------------------------------- NEON, and the baseline of any other CPU */
 #else
@@ -148,26 +141,17 @@ INLINE vec v_min(vec a, vec b) { return v_sel(v_lt(a, b), a, b); }
 #define HAVE_FMA 1
 #if REAL_BITS == 32
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
-INLINE vec v_round(vec a) { return (vec)vrndnq_f32((float32x4_t)a); }
 #else
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
-INLINE vec v_round(vec a) { return (vec)vrndnq_f64((float64x2_t)a); }
 #endif
 #else
 #define HAVE_FMA 0
 INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; } /* rounds twice */
-INLINE vec v_round(vec a) { return (a + ROUND_MAGIC) - ROUND_MAGIC; } /* for |a| < 2^22, 2^51 */
 #endif
 #endif
 
 /* -------------------------------------------------------------------------- shared by all but AVX-512 */
 #if !defined(ISA_AVX512)
-/* 2^k for whole k between the smallest and the largest normal exponent: k's low bits, moved to the exponent's place */
-INLINE vec v_pow2(vec k) { return (vec)(((veci)(k + ROUND_MAGIC) + BIAS) << MANTISSA); }
-INLINE vec v_scale(vec a, vec k) {
-    vec half = v_round(k * (real)0.5);
-    return a * v_pow2(half) * v_pow2(k - half);
-}
 INLINE real v_sum(vec a) {
     for (int half = VLEN / 2; half; half /= 2)
         for (int i = 0; i < half; i++) a[i] += a[i + half];
@@ -238,5 +222,7 @@ INLINE void store_part(real *p, vec a, int j, int cols) {
     if (left >= VLEN) v_store(p + j * VLEN, a);
     else if (left > 0) v_store_n(p + j * VLEN, a, left);
 }
+
+#undef X
 
 #endif
