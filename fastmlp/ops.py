@@ -143,6 +143,8 @@ def _contiguous(a: Array) -> Array:
 
 def _rows(a: Array, columns: int) -> Array:
     """`a` (..., columns) seen as (rows, columns)."""
+    if a.ndim == 2:
+        return a
     rows = a.size // columns if columns else int(np.prod(a.shape[:-1], dtype=np.intp))
     return a.reshape(rows, columns)
 
@@ -463,7 +465,9 @@ def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ig
     _same_shape("target", target, lead)
     if target.dtype.kind == "u" and target.size and int(target.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"target: label {target.max()} is out of range for {classes} classes")
-    labels = np.require(target, np.int64, ["C", "A"]).reshape(-1)
+    if target.dtype != np.int64 or target.ndim != 1 or not target.flags.carray:
+        target = np.require(target, np.int64, ["C", "A"]).reshape(-1)
+    labels = target
     bad = kernels.find_bad_label(labels, classes, ignore_index)
     if bad >= 0:
         where = np.unravel_index(bad, lead) if lead else ()
