@@ -22,7 +22,7 @@ from .backend import active
 
 try:
     from ._fast import linear_gradients, linear_output, output_like, plain
-except ImportError:  # not built: the checks below do it all
+except ModuleNotFoundError:  # not built: the checks below do it all
 
     def plain(first: Any, *others: Any) -> bool:
         return False
@@ -182,7 +182,8 @@ def linear(
 
     x (..., k), w (n, k) as torch.nn.Linear keeps it, b (n,) or None -> y (..., n).
     activation: a name of `kernels.contract.ACTIVATIONS`; `params` are its own (negative_slope, alpha, beta, threshold).
-    out: where to write y; must not overlap an input. save: also return what `linear_backward` needs, y or z.
+    out: where to write y; must not overlap an input.
+    save: also return what `linear_backward` needs: z, or y itself, so do not change y before that call.
     """
     kernels = active(backend)
     act, values = _activation(activation, params)
@@ -423,10 +424,12 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
     ignore_index = _integer("ignore_index", ignore_index)
-    target = np.asarray(target)
+    if not -(2**63) <= ignore_index < 2**63:
+        raise ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
+    given, target = target, np.asarray(target)
     soft = target.dtype.kind not in "iu" and target.shape != (0,)  # an empty list may be labels
     logits, probabilities, weight, sample_weight = _float_arrays(
-        logits=logits, target=target if soft else None, weight=weight, sample_weight=sample_weight
+        logits=logits, target=given if soft else None, weight=weight, sample_weight=sample_weight
     )
     if logits.ndim == 0:
         raise ValueError("logits: expected shape (..., classes), got a scalar")

@@ -80,7 +80,7 @@ cdef inline table_t *tables() except NULL:
     return <table_t *>PyCapsule_GetPointer(capsule, "fastmlp.tables")
 
 cdef inline bint is_double(cnp.ndarray a) noexcept:
-    return cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE
+    return cnp.PyArray_ITEMSIZE(a) == 8  # not by its type number: a long double may be a double
 
 cdef inline void *data_or_null(cnp.ndarray a) noexcept:
     return NULL if a is None else cnp.PyArray_DATA(a)

@@ -9,8 +9,8 @@ def default_num_threads() -> int:
     """FASTMLP_NUM_THREADS, else the CPUs of the process's affinity mask, or fewer where a cgroup grants fewer."""
     asked = os.environ.get("FASTMLP_NUM_THREADS")
     if asked:
-        if not asked.isdecimal() or int(asked) < 1:
-            raise ValueError(f"FASTMLP_NUM_THREADS: expected a whole number >= 1, got {asked!r}")
+        if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
+            raise ValueError(f"FASTMLP_NUM_THREADS: expected a whole number from 1 to 1024, got {asked!r}")
         return int(asked)
     if hasattr(os, "sched_getaffinity"):
         cpus = len(os.sched_getaffinity(0))

@@ -72,15 +72,24 @@ static void elementwise_task(void *job, ptrdiff_t index) {
     else act_forward(e->act, e->in + at, e->out + at, 0, 1, count);
 }
 
+/* Below so many elements the workers' waking costs more than their help. */
+enum { WORTH_SHARING_ELEMENTS = 65536 };
+
+static void elementwise(struct elementwise *e) {
+    const ptrdiff_t tasks = (e->count + RUN - 1) / RUN;
+    if (e->count >= WORTH_SHARING_ELEMENTS) pool_run(elementwise_task, e, tasks);
+    else for (ptrdiff_t t = 0; t < tasks; t++) elementwise_task(e, t);
+}
+
 static void activation_forward(const void *x, struct activation act, void *y, ptrdiff_t count) {
     struct elementwise e = {act, NULL, x, y, count};
-    pool_run(elementwise_task, &e, (count + RUN - 1) / RUN);
+    elementwise(&e);
 }
 
 static void activation_backward(const void *dy, const void *saved, struct activation act, void *dx,
                                 ptrdiff_t count) {
     struct elementwise e = {act, dy, saved, dx, count};
-    pool_run(elementwise_task, &e, (count + RUN - 1) / RUN);
+    elementwise(&e);
 }
 
 #endif

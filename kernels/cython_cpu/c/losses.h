@@ -62,17 +62,20 @@ static double dense_row(const real *x, const struct coefficients *k, real scale,
     return v_sum(loss);
 }
 
+/* The labels were checked, but another Python thread may have written to them since. */
+INLINE int out_of_range(const struct cross_entropy *c, int64_t label) { return label < 0 || label >= c->classes; }
+
 static double cross_entropy_row(const struct cross_entropy_job *j, ptrdiff_t i) {
     const struct cross_entropy *c = j->c;
     const ptrdiff_t classes = c->classes;
     const real *x = (const real *)c->logits + i * classes;
     real *dx = (real *)c->dlogits + i * classes;
     const real s = c->sample_weight ? ((const real *)c->sample_weight)[i] : 1;
-    if (c->labels && c->labels[i] == c->ignore_index) {
+    const int64_t label = c->labels ? c->labels[i] : -1;
+    if (c->labels && (label == c->ignore_index || out_of_range(c, label))) {
         memset(dx, 0, (size_t)classes * sizeof(real));
-        return 0;
+        return label == c->ignore_index ? 0 : NAN;
     }
-    const ptrdiff_t label = c->labels ? (ptrdiff_t)c->labels[i] : -1;
     if (c->labels && c->label_smoothing == 0)
         return sparse_row(x, label, c->weight ? s * ((const real *)c->weight)[label] : s, j->scale, dx, classes);
     const struct coefficients k = {
@@ -93,8 +96,9 @@ static double divisor(const struct cross_entropy *c) {
     const real *weight = c->weight, *s = c->sample_weight;
     double total = 0;
     for (ptrdiff_t i = 0; i < c->rows; i++) {
-        if (c->labels && c->labels[i] == c->ignore_index) continue;
-        total += (s ? (double)s[i] : 1) * (c->labels && weight ? (double)weight[c->labels[i]] : 1);
+        const int64_t label = c->labels ? c->labels[i] : -1;
+        if (c->labels && (label == c->ignore_index || out_of_range(c, label))) continue;
+        total += (s ? (double)s[i] : 1) * (c->labels && weight ? (double)weight[label] : 1);
     }
     return total;
 }

@@ -41,7 +41,7 @@ struct matmul {
     /* chosen by plan() */
     int vectors, pack_s, pack_v;
     ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block, strip;
-    unsigned number; /* of this job: tells whose panels a thread's scratch holds */
+    uint64_t number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
 /* A product with so few terms is a matter of writing C: wide tiles write long runs. */
@@ -58,7 +58,7 @@ static _Thread_local struct {
     _Alignas(64) real v[V_BLOCK + MAX_WIDTH];
     _Alignas(64) real s[S_BLOCK + VLEN];
     _Alignas(64) real c[ROWS * MAX_WIDTH]; /* a tile of a C whose columns are contiguous, on its way to or from there */
-    unsigned job;
+    uint64_t job;
     ptrdiff_t column, k; /* which block of V is in v */
 } scratch;
 
@@ -75,7 +75,7 @@ INLINE int worth_sharing(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
 }
 
 static void plan(struct matmul *j) {
-    static _Atomic unsigned jobs = 1;
+    static _Atomic uint64_t jobs = 1;
     j->number = atomic_fetch_add(&jobs, 1);
     j->vectors = j->k <= SHORT && j->n >= MAX_WIDTH ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;

@@ -7,6 +7,7 @@
 
 #include <fenv.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
@@ -31,8 +32,8 @@ static struct {
     pthread_cond_t work, done;
     pthread_t workers[MAX_THREADS];
     int started;              /* workers that run */
-    int threads;              /* as set; the caller counts as one */
-    int kept_off;             /* the CPU that the workers keep off, plus 1; 0 for none */
+    _Atomic int threads;      /* as set; the caller counts as one */
+    int workers_are_new;      /* since their CPUs were last set */
     _Atomic int sleeping;     /* workers that wait for `work` */
     _Atomic int caller_sleeps;
     _Atomic int quit;
@@ -117,6 +118,7 @@ static void forget_workers(void) {
     atomic_store(&pool.left, 0);
     atomic_store(&pool.sleeping, 0);
     atomic_store(&pool.caller_sleeps, 0);
+    atomic_store(&pool.quit, 0);
 }
 static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
 static pthread_once_t watched = PTHREAD_ONCE_INIT;
@@ -127,10 +129,18 @@ static void start_workers(void) {
 #ifndef _WIN32
     pthread_once(&watched, watch_forks);
 #endif
+#ifndef _WIN32 /* signals are for the program's own threads */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+#endif
     while (pool.started < pool.threads - 1 &&
            pthread_create(&pool.workers[pool.started], NULL, worker, NULL) == 0)
         pool.started++;
-    pool.kept_off = 0;
+#ifndef _WIN32
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+#endif
+    pool.workers_are_new = 1;
 }
 
 static void stop_workers(void) {
@@ -142,17 +152,21 @@ static void stop_workers(void) {
     atomic_store(&pool.quit, 0);
 }
 
-/* Keeps the workers off the caller's CPU. Linux likes to wake a thread where the waker runs; with the caller at work there
- * the woken one waits, while another CPU idles. */
+/* Keeps the workers on the CPUs of the caller, but off the one where it runs. Linux likes to wake a thread where the waker
+ * runs; with the caller at work there the woken one waits, while another CPU idles. Among many CPUs that is rare. */
 static void keep_off_callers_cpu(void) {
 #if defined(__linux__)
+    static cpu_set_t kept; /* what the workers have; guarded by `owner` */
+    cpu_set_t mine, others;
     const int cpu = sched_getcpu();
-    cpu_set_t others;
-    if (cpu < 0 || cpu + 1 == pool.kept_off || pthread_getaffinity_np(pthread_self(), sizeof others, &others) != 0) return;
+    if (cpu < 0 || pool.started > 16 || pthread_getaffinity_np(pthread_self(), sizeof mine, &mine) != 0) return;
+    others = mine;
     CPU_CLR(cpu, &others);
-    if (CPU_COUNT(&others) == 0) return;
+    if (CPU_COUNT(&others) == 0) others = mine;
+    if (!pool.workers_are_new && CPU_EQUAL(&others, &kept)) return;
     for (int i = 0; i < pool.started; i++) pthread_setaffinity_np(pool.workers[i], sizeof others, &others);
-    pool.kept_off = cpu + 1;
+    kept = others;
+    pool.workers_are_new = 0;
 #endif
 }
 

@@ -118,7 +118,7 @@ static void row_task(void *job, ptrdiff_t index) {
     const struct row_job *j = job;
     const ptrdiff_t c = j->s->classes, run = rows_per_task(c);
     for (ptrdiff_t i = index * run; i < (index + 1) * run && i < j->s->rows; i++)
-        j->row((const real *)j->s->x + i * c, (const real *)j->s->y + i * c, (real *)j->s->out + i * c, c);
+        j->row((const real *)j->s->x + i * c, j->s->y ? (const real *)j->s->y + i * c : NULL, (real *)j->s->out + i * c, c);
 }
 
 static void each_row(const struct softmax *s, void (*row)(const real *, const real *, real *, ptrdiff_t)) {
