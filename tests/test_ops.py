@@ -380,3 +380,16 @@ def test_more_than_2_to_the_31_elements():
     y = ops.activation(x, "relu")
     np.testing.assert_array_equal(y[-1, -4:], [0, 0, 2, 3])
     assert np.count_nonzero(y) == 2
+
+
+def test_cross_entropy_takes_probabilities_as_a_list_of_the_logits_precision():
+    logits = np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], np.float32)
+    q = [[0.25, 0.5, 0.25], [0.0, 0.0, 1.0]]
+    loss, dlogits = ops.cross_entropy(logits, q)
+    expected, _ = ops.cross_entropy(logits, np.array(q, np.float32))
+    assert loss == expected and loss.dtype == dlogits.dtype == np.float32
+
+
+def test_cross_entropy_refuses_an_ignore_index_that_no_label_can_be():
+    with pytest.raises(ValueError, match="ignore_index: expected a 64-bit integer, got 9223372036854775808"):
+        ops.cross_entropy(np.zeros((1, 2), np.float32), [0], ignore_index=2**63)
