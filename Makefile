@@ -46,13 +46,6 @@ $(VENV)/.extra-%: $(VENV)/.base
 	$(PIP) install $(call requires,p["project"]["optional-dependencies"]["$*"])
 	@touch $@
 
-# torch is only compared with; the index with its CPU builds spares a download of gigabytes.
-$(VENV)/.extra-bench: $(VENV)/.extra-demo
-	$(PIP) install --extra-index-url https://download.pytorch.org/whl/cpu \
-	  $(call requires,p["project"]["optional-dependencies"]["bench"]) || \
-	  echo "warning: torch cannot be installed here; the benchmark runs without its columns"
-	@touch $@
-
 $(BUILT): $(VENV)/.base $(SOURCES)
 	$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
@@ -78,7 +71,8 @@ isa: $(TESTED)  ## run the suite once for every instruction set that this machin
 	isas=$$($(PY) -c 'from fastmlp.kernels.cython_cpu import available_isas as a; print(*a())'); \
 	for isa in $${isas:?}; do echo "== FASTMLP_ISA=$$isa"; FASTMLP_ISA=$$isa $(PYTEST); done
 
-bench: $(BUILT) $(VENV)/.extra-bench  ## measure the kernels beside NumPy and, where it installs, torch
+# torch is compared with where it is installed; it is not fetched, since its default build is gigabytes.
+bench: $(BUILT) $(VENV)/.extra-demo  ## measure the kernels beside NumPy and, where .venv has it, torch
 	$(PY) -m fastmlp.bench $(BENCH)
 
 readme: $(BUILT)  ## write bench/results.json into README.md as tables
