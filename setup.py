@@ -17,6 +17,7 @@ from setuptools.command.build_ext import build_ext
 
 HERE = Path("kernels/cython_cpu")
 C = HERE / "c"
+HEADERS = [str(h) for h in sorted(C.glob("*.h"))]
 FLAGS = ["-O3", "-g0", "-std=gnu11", "-fvisibility=hidden"]
 FLAGS += ["-fno-math-errno", "-ffp-contract=off", "-fno-trapping-math"]  # vmath.h needs sums and products as written
 NUMPY_API = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
@@ -71,7 +72,7 @@ class BuildEngine(build_ext):
             output_dir=str(folder),
             macros=[("ISA", name), (f"ISA_{name.upper()}", "1"), ("REAL_BITS", str(bits))],
             extra_postargs=FLAGS + EXTRA + flags,
-            depends=[str(h) for h in C.glob("*.h")],
+            depends=HEADERS,
         )
 
 
@@ -84,7 +85,7 @@ def kernel_module(name, sources=()):
         define_macros=NUMPY_API,
         extra_compile_args=["-O2", "-fvisibility=hidden", *EXTRA],
         extra_link_args=EXTRA,
-        depends=[str(h) for h in C.glob("*.h")],
+        depends=[*HEADERS, str(C / "kernels.c")],
         libraries=[] if os.name == "nt" else ["pthread", "m"],
     )
 

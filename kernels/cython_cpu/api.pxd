@@ -27,7 +27,6 @@ cdef extern from "engine.h" nogil:
         const void *saved
         matrix x, w
         activation act
-        void *dz
         void *dx
         void *dw
         void *db
@@ -56,8 +55,8 @@ cdef extern from "engine.h" nogil:
     struct kernels:
         const char *isa
         int bits
-        void (*linear_forward)(const c_linear_forward *) noexcept nogil
-        void (*linear_backward)(const c_linear_backward *) noexcept nogil
+        int (*linear_forward)(const c_linear_forward *) noexcept nogil
+        int (*linear_backward)(const c_linear_backward *) noexcept nogil
         void (*activation_forward)(const void *, activation, void *, ptrdiff_t) noexcept nogil
         void (*activation_backward)(const void *, const void *, activation, void *, ptrdiff_t) noexcept nogil
         void (*softmax_forward)(const c_softmax *) noexcept nogil

@@ -17,8 +17,11 @@ def linear_forward(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, act, tuple param
     f.act = as_activation(act, params)
     f.y, f.z = cnp.PyArray_DATA(y), data_or_null(z)
     cdef table_t t = table[is_double(x)]
+    cdef int status
     with nogil:
-        t.linear_forward(&f)
+        status = t.linear_forward(&f)
+    if status != 0:
+        raise MemoryError("linear_forward: no memory for scratch")
 
 
 def linear_backward(
@@ -26,18 +29,18 @@ def linear_backward(
     cnp.ndarray dx, cnp.ndarray dw, cnp.ndarray db, accumulate,
 ):
     cdef c_linear_backward g
-    cdef cnp.ndarray dz = None
     g.m, g.n = cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1)
     g.k = cnp.PyArray_DIM(w if x is None else x, 1) if x is not None or w is not None else 0
     g.act = as_activation(act, params)
-    if g.act.code != 0:  # identity's dz is dy
-        dz = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(dy), cnp.PyArray_TYPE(dy), 0)
     cdef matrix nothing = matrix(NULL, 0, 0)
-    g.dy, g.saved, g.dz = cnp.PyArray_DATA(dy), data_or_null(saved), data_or_null(dz)
+    g.dy, g.saved = cnp.PyArray_DATA(dy), data_or_null(saved)
     g.x = nothing if x is None else as_matrix(x)
     g.w = nothing if w is None else as_matrix(w)
     g.dx, g.dw, g.db = data_or_null(dx), data_or_null(dw), data_or_null(db)
     g.accumulate = accumulate
     cdef table_t t = table[is_double(dy)]
+    cdef int status
     with nogil:
-        t.linear_backward(&g)
+        status = t.linear_backward(&g)
+    if status != 0:
+        raise MemoryError("linear_backward: no memory for scratch")

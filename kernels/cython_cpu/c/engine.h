@@ -38,7 +38,6 @@ struct linear_backward { /* dz = dy act'(saved); dx = dz w, dw = dzáµ€ x, db = Î
     const void *dy, *saved;
     struct matrix x, w;
     struct activation act;
-    void *dz; /* scratch (m, n); may be NULL for identity */
     void *dx, *dw, *db;
     int accumulate; /* into dw and db */
 };
@@ -66,8 +65,9 @@ struct cross_entropy { /* as in reference/losses.py; either labels (rows) or pro
 struct kernels {
     const char *isa;
     int bits;
-    void (*linear_forward)(const struct linear_forward *);
-    void (*linear_backward)(const struct linear_backward *);
+    /* 0, or -1, with nothing written, where there is no memory for scratch */
+    int (*linear_forward)(const struct linear_forward *);
+    int (*linear_backward)(const struct linear_backward *);
     void (*activation_forward)(const void *x, struct activation, void *y, ptrdiff_t count);
     void (*activation_backward)(const void *dy, const void *saved, struct activation, void *dx, ptrdiff_t count);
     void (*softmax_forward)(const struct softmax *);

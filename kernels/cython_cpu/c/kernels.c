@@ -1,5 +1,6 @@
 /* All kernels for one instruction set and precision. Compiled with -DISA=avx2 -DISA_AVX2 -DREAL_BITS=32 and the
  * like, once for each; the only symbol that leaves this file is the table at its end. */
+#include "backward.h"
 #include "engine.h"
 #include "linear.h"
 #include "losses.h"

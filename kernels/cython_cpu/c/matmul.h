@@ -12,7 +12,6 @@
 #ifndef MATMUL_H
 #define MATMUL_H
 
-#include <stdatomic.h>
 #include "elementwise.h"
 #include "pack.h"
 #include "pool.h"
@@ -25,6 +24,11 @@ enum { V_BLOCK = 393216 / sizeof(real) };
 enum { V_BLOCK = 196608 / sizeof(real) };
 #endif
 enum { S_BLOCK = 65536 / sizeof(real), MAX_WIDTH = MAX_VECTORS * VLEN, MAX_COLS = 1024 / sizeof(real) };
+
+/* Terms that are summed one after the other; the sums of such blocks are then added up. Shorter chains round less, and
+ * as the blocks depend on k alone, so do the bits. */
+enum { K_BLOCK = V_BLOCK / MAX_COLS };
+_Static_assert(K_BLOCK <= S_BLOCK / (ROWS + 1) - VLEN, "S_BLOCK is too small");
 
 struct operand { const real *data; ptrdiff_t row, col; };
 
@@ -53,14 +57,15 @@ enum { FEW_OUTPUTS = 4096 };
 /* Rows of C, at least, to which the activation is applied at a time. */
 enum { ACTIVATE = 24 };
 
-/* A thread's own scratch. */
-static _Thread_local struct {
+/* What a thread has in its scratch. */
+struct panels {
     _Alignas(64) real v[V_BLOCK + MAX_WIDTH];
     _Alignas(64) real s[S_BLOCK + VLEN];
     _Alignas(64) real c[ROWS * MAX_WIDTH]; /* a tile of a C whose columns are contiguous, on its way to or from there */
     uint64_t job;
     ptrdiff_t column, k; /* which block of V is in v */
-} scratch;
+};
+_Static_assert(sizeof(struct panels) <= SCRATCH_BYTES, "pool_scratch() is too small");
 
 INLINE ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 INLINE ptrdiff_t parts(ptrdiff_t total, ptrdiff_t size) { return (total + size - 1) / size; }
@@ -75,8 +80,7 @@ INLINE int worth_sharing(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
 }
 
 static void plan(struct matmul *j) {
-    static _Atomic uint64_t jobs = 1;
-    j->number = atomic_fetch_add(&jobs, 1);
+    j->number = pool_new_number();
     j->vectors = j->k <= SHORT && j->n >= MAX_WIDTH ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;
     const int share = j->m * j->n >= FEW_OUTPUTS && worth_sharing(j->m, j->k, j->n);
@@ -97,30 +101,27 @@ static void plan(struct matmul *j) {
     /* S's rows a multiple of the page apart fall into one set of L1; its columns far apart miss it */
     j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
               : j->s.row == 1 ? panels > 1 && j->s.col * sizeof(real) >= 1024 : 1;
-    j->k_block = j->k;
-    j->k_block = least(j->k_block, V_BLOCK / (j->pack_v ? j->col_block : width));
-    if (j->pack_s) j->k_block = least(j->k_block, S_BLOCK / (tile + 1) - VLEN);
-    j->k_block = evenly(j->k, j->k_block);
+    j->k_block = evenly(j->k, K_BLOCK);
 }
 
 /* The strip S[i..i+rows][p..p+k] for the tile: where it is, or a copy. */
-INLINE void give_strip(const struct matmul *j, struct tile *t, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t p) {
+INLINE void give_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t p) {
     const real *from = j->s.data + i * j->s.row + p * j->s.col;
     if (!j->pack_s) {
         t->s = from, t->s_row = j->s.row, t->s_col = j->s.col;
     } else if (j->s.col == 1) {
-        t->s = scratch.s, t->s_row = j->k_block + VLEN, t->s_col = 1;
+        t->s = own->s, t->s_row = j->k_block + VLEN, t->s_col = 1;
         for (ptrdiff_t r = 0; r < rows; r++)
-            memcpy(scratch.s + r * t->s_row, from + r * j->s.row, t->k * sizeof(real));
+            memcpy(own->s + r * t->s_row, from + r * j->s.row, t->k * sizeof(real));
     } else if (j->s.row == 1) { /* what a vector holds beyond `rows` is overwritten by the next column's */
-        t->s = scratch.s, t->s_row = 1, t->s_col = rows;
+        t->s = own->s, t->s_row = 1, t->s_col = rows;
         for (ptrdiff_t q = 0; q < t->k; q++)
             for (ptrdiff_t r = 0; r < rows; r += VLEN)
-                v_store(scratch.s + q * rows + r, load_part(from + q * j->s.col + r, 0, (int)(rows - r)));
+                v_store(own->s + q * rows + r, load_part(from + q * j->s.col + r, 0, (int)(rows - r)));
     } else {
-        t->s = scratch.s, t->s_row = 1, t->s_col = rows;
+        t->s = own->s, t->s_row = 1, t->s_col = rows;
         for (ptrdiff_t q = 0; q < t->k; q++)
-            for (ptrdiff_t r = 0; r < rows; r++) scratch.s[q * rows + r] = from[r * j->s.row + q * j->s.col];
+            for (ptrdiff_t r = 0; r < rows; r++) own->s[q * rows + r] = from[r * j->s.row + q * j->s.col];
     }
 }
 
@@ -133,14 +134,14 @@ INLINE ptrdiff_t panel_width(const struct matmul *j, ptrdiff_t cols, ptrdiff_t c
 
 /* V[p..p+k][column..column+cols] in panels, unless they are there from the task before. Where V is read in place, only
  * a last panel that is not full is copied, so that the tile may read whole vectors. */
-static void give_panels(const struct matmul *j, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t k) {
-    if (scratch.job == j->number && scratch.column == column && scratch.k == p) return;
+static void give_panels(const struct matmul *j, struct panels *own, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t k) {
+    if (own->job == j->number && own->column == column && own->k == p) return;
     const ptrdiff_t width = j->vectors * VLEN;
-    real *to = scratch.v;
+    real *to = own->v;
     for (ptrdiff_t c = j->pack_v ? 0 : cols / width * width; c < cols; c += width, to += width * k)
         pack_panel(j->v.data + p * j->v.row + (column + c) * j->v.col, j->v.row, j->v.col, to,
                    (int)panel_width(j, cols, c), k, (int)least(cols - c, width));
-    scratch.job = j->number, scratch.column = column, scratch.k = p;
+    own->job = j->number, own->column = column, own->k = p;
 }
 
 /* y = act(C) for rows [i, end) of the columns [column, column + cols) */
@@ -157,23 +158,24 @@ static void matmul_task(void *job, ptrdiff_t index) {
     const ptrdiff_t cols = least(j->col_block, j->n - column);
     const ptrdiff_t row_end = least(row + j->row_block, j->m);
     const int turned = j->c_col != 1;
-    struct tile t = {.c = scratch.c, .c_row = turned ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows};
+    struct panels *own = pool_scratch();
+    struct tile t = {.c = own->c, .c_row = turned ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows};
     ptrdiff_t p = 0;
     do { /* once even for k = 0 */
         t.k = least(j->k_block, j->k - p);
         const int last = p + t.k == j->k;
         t.add = j->add || p > 0;
         t.floor = last && j->act.code == ACT_relu ? 0 : -INFINITY;
-        give_panels(j, column, cols, p, t.k);
+        give_panels(j, own, column, cols, p, t.k);
         ptrdiff_t activated = row;
         for (ptrdiff_t i = row; i < row_end; i += j->strip) {
             const ptrdiff_t rows = least(j->strip, row_end - i);
-            give_strip(j, &t, i, rows, p);
+            give_strip(j, own, &t, i, rows, p);
             const real *next = i + rows < row_end ? j->s.data + (i + rows) * j->s.row + p : NULL;
             for (ptrdiff_t c = 0, width; c < cols; c += width) {
                 width = panel_width(j, cols, c);
                 const int in_place = !j->pack_v && cols - c >= width;
-                t.v = in_place ? j->v.data + p * j->v.row + column + c : scratch.v + (j->pack_v ? c * t.k : 0);
+                t.v = in_place ? j->v.data + p * j->v.row + column + c : own->v + (j->pack_v ? c * t.k : 0);
                 t.v_row = in_place ? j->v.row : width;
                 t.cols = (int)least(width, cols - c);
                 t.next = c == 0 && j->s.col == 1 ? next : NULL;

@@ -1,6 +1,6 @@
 /* C (m, n) (+)= S (m, k) · V (k, n) where memory is all that counts: a single row, which reads V once, or a few terms,
  * which hardly do more than write C. A row of C is built up from whole rows of V, eight side by side, so that everything
- * is read and written in long runs. Adds in the order of k, as the tile does. */
+ * is read and written in long runs. Adds in the order and the blocks of k, as the tile does. */
 #ifndef OUTER_H
 #define OUTER_H
 
@@ -30,17 +30,29 @@ INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, 
     if (at < cols) outer_vector(terms, scale, v + at, j->v.row, c + at, (int)(cols - at), add);
 }
 
-static void outer_row(const struct matmul *j, ptrdiff_t i, ptrdiff_t column, ptrdiff_t cols) {
-    real *c = j->c + i * j->c_row + column;
-    for (ptrdiff_t p = 0, terms; p < j->k; p += terms) {
-        const real *s = j->s.data + i * j->s.row + p * j->s.col, *v = j->v.data + p * j->v.row + column;
-        const int add = j->add || p > 0;
-        terms = j->k - p >= 8 ? 8 : j->k - p >= 4 ? 4 : j->k - p >= 2 ? 2 : 1;
-        if (terms == 8) outer_terms(8, j, s, v, c, cols, add);
-        else if (terms == 4) outer_terms(4, j, s, v, c, cols, add);
-        else if (terms == 2) outer_terms(2, j, s, v, c, cols, add);
-        else outer_terms(1, j, s, v, c, cols, add);
+/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms */
+static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrdiff_t k, real *c, ptrdiff_t cols) {
+    for (ptrdiff_t p = 0, terms; p < k; p += terms, s += terms * j->s.col, v += terms * j->v.row) {
+        terms = k - p >= 8 ? 8 : k - p >= 4 ? 4 : k - p >= 2 ? 2 : 1;
+        if (terms == 8) outer_terms(8, j, s, v, c, cols, p > 0);
+        else if (terms == 4) outer_terms(4, j, s, v, c, cols, p > 0);
+        else if (terms == 2) outer_terms(2, j, s, v, c, cols, p > 0);
+        else outer_terms(1, j, s, v, c, cols, p > 0);
     }
+}
+
+/* Row i of C from `column` on, in runs and in blocks of k: sums[] goes where C already holds something. */
+static void outer_row(const struct matmul *j, ptrdiff_t i, ptrdiff_t column, ptrdiff_t cols) {
+    const ptrdiff_t k_block = evenly(j->k, K_BLOCK);
+    for (ptrdiff_t at = 0; at < cols; at += RUN_COLS)
+        for (ptrdiff_t p = 0; p < j->k; p += k_block) {
+            real sums[RUN_COLS], *c = j->c + i * j->c_row + column + at;
+            const ptrdiff_t run = least(RUN_COLS, cols - at);
+            const int add = j->add || p > 0;
+            outer_sum(j, j->s.data + i * j->s.row + p * j->s.col, j->v.data + p * j->v.row + column + at,
+                      least(k_block, j->k - p), add ? sums : c, run);
+            if (add) for (ptrdiff_t q = 0; q < run; q++) c[q] += sums[q];
+        }
 }
 
 static void outer_task(void *job, ptrdiff_t index) {

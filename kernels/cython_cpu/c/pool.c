@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -31,7 +33,7 @@ static struct {
     pthread_mutex_t lock;     /* guards the two conditions */
     pthread_cond_t work, done;
     pthread_t workers[MAX_THREADS];
-    int started;              /* workers that run */
+    int tried, started;       /* workers asked for, workers that run: a thread that cannot be had is done without */
     _Atomic int threads;      /* as set; the caller counts as one */
     int workers_are_new;      /* since their CPUs were last set */
     _Atomic int sleeping;     /* workers that wait for `work` */
@@ -57,6 +59,36 @@ static int64_t now_ns(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+
+/* ------------------------------------------------------------------------------------------- scratch */
+
+static _Thread_local void *scratch; /* as allocated; the key only sees to its end */
+static pthread_key_t scratch_key;
+static int has_scratch_key;
+static void make_scratch_key(void) { has_scratch_key = pthread_key_create(&scratch_key, free) == 0; }
+
+static void *new_scratch(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_scratch_key);
+    if (!has_scratch_key || !(scratch = malloc(SCRATCH_BYTES + 63))) return NULL;
+    if (pthread_setspecific(scratch_key, scratch) != 0) {
+        free(scratch);
+        return scratch = NULL;
+    }
+    return memset(scratch, 0, SCRATCH_BYTES + 63);
+}
+
+void *pool_scratch(void) {
+    if (!scratch && !new_scratch()) return NULL;
+    return (void *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
+}
+
+uint64_t pool_new_number(void) {
+    static _Atomic uint64_t last;
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
+/* --------------------------------------------------------------------------------------------- jobs */
 
 static int unclaimed(void) { return (uint32_t)atomic_load(&pool.left) != 0; }
 static int all_finished(void) { return atomic_load(&pool.finished) == pool.tasks; }
@@ -94,6 +126,7 @@ static int work_or_quit(void) { return unclaimed() || atomic_load(&pool.quit); }
 
 static void *worker(void *unused) {
     (void)unused;
+    if (!pool_scratch()) return NULL; /* it is done without, as if it could not have been started */
     for (;;) {
         if (!spin_until(work_or_quit, WORKER_SPIN_NS)) {
             pthread_mutex_lock(&pool.lock);
@@ -114,7 +147,7 @@ static void forget_workers(void) {
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.work, NULL);
     pthread_cond_init(&pool.done, NULL);
-    pool.started = 0;
+    pool.tried = pool.started = 0;
     atomic_store(&pool.left, 0);
     atomic_store(&pool.sleeping, 0);
     atomic_store(&pool.caller_sleeps, 0);
@@ -124,7 +157,6 @@ static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_workers); }
 static pthread_once_t watched = PTHREAD_ONCE_INIT;
 #endif
 
-/* A thread that cannot be had is done without: the others claim its tasks. */
 static void start_workers(void) {
 #ifndef _WIN32
     pthread_once(&watched, watch_forks);
@@ -134,9 +166,8 @@ static void start_workers(void) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
 #endif
-    while (pool.started < pool.threads - 1 &&
-           pthread_create(&pool.workers[pool.started], NULL, worker, NULL) == 0)
-        pool.started++;
+    for (; pool.tried < pool.threads - 1; pool.tried++)
+        pool.started += pthread_create(&pool.workers[pool.started], NULL, worker, NULL) == 0;
 #ifndef _WIN32
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 #endif
@@ -149,6 +180,7 @@ static void stop_workers(void) {
     pthread_cond_broadcast(&pool.work);
     pthread_mutex_unlock(&pool.lock);
     while (pool.started) pthread_join(pool.workers[--pool.started], NULL);
+    pool.tried = 0;
     atomic_store(&pool.quit, 0);
 }
 
@@ -191,7 +223,7 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks) {
         for (ptrdiff_t i = 0; i < tasks; i++) task(job, i);
         return;
     }
-    if (pool.started < pool.threads - 1) start_workers();
+    if (pool.tried < pool.threads - 1) start_workers();
     keep_off_callers_cpu();
     pool.task = task;
     pool.job = job;

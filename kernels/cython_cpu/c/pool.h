@@ -4,6 +4,7 @@
 #define POOL_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef void (*pool_task)(void *job, ptrdiff_t index);
 
@@ -14,5 +15,13 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks);
 /* Threads at most, the caller's included. */
 int pool_threads(void);
 void pool_set_threads(int threads);
+
+/* The calling thread's own scratch, SCRATCH_BYTES of it, aligned to 64 and zero when it is new; freed when the thread ends.
+ * NULL if there is no memory for it; but never in a task, nor again in a thread that once had it. */
+enum { SCRATCH_BYTES = 512 * 1024 };
+void *pool_scratch(void);
+
+/* Numbers jobs, from 1: what scratch holds can be told to be of this job, whichever kernels last used it. */
+uint64_t pool_new_number(void);
 
 #endif

@@ -1,6 +1,6 @@
 /* The matmul tile: C (rows, cols) = start + S (rows, k) · V (k, cols), held in registers.
  *
- * V enters as whole vectors along the columns, S as scalars that are broadcast. An element of C is one chain of
+ * V enters as whole vectors along the columns, S as scalars that are broadcast. An element's sum is one chain of
  * multiply-adds over k in order, whatever the tile's shape: results do not depend on how C was cut into tiles. */
 #ifndef TILE_H
 #define TILE_H
@@ -33,8 +33,8 @@ struct tile {
     real *c;
     ptrdiff_t c_row;
     int cols;         /* columns to write, up to vectors * VLEN */
-    int add;          /* start from what is in C */
-    const real *bias; /* else from bias[i*bias_row + j*bias_col], one stride 1 and one 0; NULL: from 0 */
+    int add;          /* to what is in C */
+    const real *bias; /* where not: start from bias[i*bias_row + j*bias_col], one stride 1 and one 0; NULL: from 0 */
     ptrdiff_t bias_row;
     real floor;       /* C = max(floor, C), NaN kept: 0 for relu, else -inf */
     const real *next; /* the strip that comes after this one, of the same k, to be fetched meanwhile; or NULL */
@@ -61,10 +61,7 @@ struct tile {
 INLINE void tile(const int rows, const int vectors, const int by_rows, const struct tile *t) {
     vec acc[ROWS][MAX_VECTORS];
     const int full = t->cols == vectors * VLEN;
-    if (t->add) {
-        if (full) EACH(acc[i][j] = v_load(t->c + i * t->c_row + j * VLEN));
-        else EACH(acc[i][j] = load_part(t->c + i * t->c_row, j, t->cols));
-    } else if (!t->bias) {
+    if (t->add || !t->bias) {
         EACH(acc[i][j] = v_set(0));
     } else if (t->bias_row) {
         EACH(acc[i][j] = v_set(t->bias[i]));
@@ -89,6 +86,10 @@ INLINE void tile(const int rows, const int vectors, const int by_rows, const str
     } else {
         const real *sp = t->s;
         for (ptrdiff_t p = 0; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
+    }
+    if (t->add) {
+        if (full) EACH(acc[i][j] += v_load(t->c + i * t->c_row + j * VLEN));
+        else EACH(acc[i][j] += load_part(t->c + i * t->c_row, j, t->cols));
     }
     const vec floor = v_set(t->floor);
     EACH(acc[i][j] = v_sel(v_le(acc[i][j], floor), floor, acc[i][j]));
