@@ -38,7 +38,11 @@ SWEEP = (
     *product((13, 14, 15, 28, 29), (5,), (31, 32, 33, 63, 65)),
     *((0, 0, 3), (0, 3, 0), (3, 0, 0), (0, 0, 0), (1, 0, 1), (1, 1, 1000), (1, 1000, 1), (1000, 1, 1)),
 )
-LARGE = ((1, 1000, 777), (257, 513, 129), (515, 100, 33), (1500, 33, 10), (100, 300, 700))
+LARGE = (
+    *((1, 1000, 777), (257, 513, 129), (515, 100, 33), (1500, 33, 10), (100, 300, 700)),
+    *((530, 70, 300), (40, 1024, 96)),  # many strips of a far-strided operand, rows a page apart
+)
+BEYOND_CACHES = (3, 4099, 2053)  # dw is written past them
 FEW = ((17, 33, 15), (1, 10, 64), (64, 65, 31))
 FEW_FOR_LAYOUTS = ((1, 19, 33), (29, 40, 3), (31, 70, 65))
 
@@ -369,6 +373,7 @@ def _backward_cases() -> Iterator[Case]:
     for dtype, shape in product(FLOATS, LARGE):
         yield linear_backward(*shape, dtype, "relu")
         yield linear_backward(*shape, dtype, "silu", accumulate=True)
+    yield linear_backward(*BEYOND_CACHES, "float32", "relu", wanted=("dw",))
     for dtype, shape, (act, params) in product(FLOATS, FEW, _variants()):
         yield linear_backward(*shape, dtype, act, params)
     for dtype, wanted, accumulate, unused in product(FLOATS, subsets, (False, True), (False, True)):

@@ -17,13 +17,13 @@
 #include "pool.h"
 #include "tile.h"
 
-/* Reals in a packed block of V (half of an L2 cache of 512 KiB, or 1 MiB with AVX-512) and in a packed strip of S. */
+/* Reals in a packed block of V and in packed strips of S: most of an L2 cache of 512 KiB, or of 1 MiB with AVX-512. */
 #if defined(ISA_AVX512)
-enum { V_BLOCK = 393216 / sizeof(real) };
+enum { V_BLOCK = 524288 / sizeof(real), S_BLOCK = 196608 / sizeof(real) };
 #else
-enum { V_BLOCK = 196608 / sizeof(real) };
+enum { V_BLOCK = 196608 / sizeof(real), S_BLOCK = 98304 / sizeof(real) };
 #endif
-enum { S_BLOCK = 65536 / sizeof(real), MAX_WIDTH = MAX_VECTORS * VLEN, MAX_COLS = 1024 / sizeof(real) };
+enum { MAX_WIDTH = MAX_VECTORS * VLEN, MAX_COLS = 1024 / sizeof(real) };
 
 /* Terms that are summed one after the other; the sums of such blocks are then added up. Shorter chains round less, and
  * as the blocks depend on k alone, so do the bits. */
@@ -42,9 +42,9 @@ struct matmul {
     int add;          /* to what is in C */
     struct activation act;
     real *y;
-    /* chosen by plan() */
-    int vectors, pack_s, pack_v;
-    ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block, strip;
+    /* chosen by plan(), or by outer() */
+    int vectors, pack_s, pack_v, stream;
+    ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block, strip, strips; /* strips: packed at a time */
     uint64_t number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
@@ -53,6 +53,9 @@ enum { SHORT = 16 };
 
 /* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
 enum { FEW_OUTPUTS = 4096 };
+
+/* Strips of S, at most, that are packed at a time: enough for long runs of memory. */
+enum { STRIPS = 8 };
 
 /* Rows of C, at least, to which the activation is applied at a time. */
 enum { ACTIVATE = 24 };
@@ -64,6 +67,7 @@ struct panels {
     _Alignas(64) real c[ROWS * MAX_WIDTH]; /* a tile of a C whose columns are contiguous, on its way to or from there */
     uint64_t job;
     ptrdiff_t column, k; /* which block of V is in v */
+    ptrdiff_t end;       /* the first row beyond the strips of S in s */
 };
 _Static_assert(sizeof(struct panels) <= SCRATCH_BYTES, "pool_scratch() is too small");
 
@@ -97,15 +101,19 @@ static void plan(struct matmul *j) {
 
     const ptrdiff_t strips = parts(least(j->m, j->row_block), j->strip);
     const ptrdiff_t panels = parts(least(j->n, j->col_block), width);
-    j->pack_v = j->v.col != 1 || (strips >= 4 && j->v.row * sizeof(real) >= 2048);
+    /* V's rows a multiple of the page apart fall into few sets of the caches: already a second strip would not find them there */
+    const size_t apart = j->v.row * sizeof(real);
+    j->pack_v = j->v.col != 1 || (strips >= (apart % 4096 ? 4 : 2) && apart >= 2048);
     /* S's rows a multiple of the page apart fall into one set of L1; its columns far apart miss it */
     j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
               : j->s.row == 1 ? panels > 1 && j->s.col * sizeof(real) >= 1024 : 1;
     j->k_block = evenly(j->k, K_BLOCK);
+    j->strips = least(STRIPS, S_BLOCK / STRIP_SPACE(j->strip, j->k_block));
 }
 
-/* The strip S[i..i+rows][p..p+k] for the tile: where it is, or a copy. */
-INLINE void give_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows, ptrdiff_t p) {
+/* The strip S[i..i+rows][p..p+k] for the tile: where it is, or a copy. `row_end` is where the task ends. */
+INLINE void give_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows,
+                       ptrdiff_t row_end, ptrdiff_t p) {
     const real *from = j->s.data + i * j->s.row + p * j->s.col;
     if (!j->pack_s) {
         t->s = from, t->s_row = j->s.row, t->s_col = j->s.col;
@@ -113,11 +121,15 @@ INLINE void give_strip(const struct matmul *j, struct panels *own, struct tile *
         t->s = own->s, t->s_row = j->k_block + VLEN, t->s_col = 1;
         for (ptrdiff_t r = 0; r < rows; r++)
             memcpy(own->s + r * t->s_row, from + r * j->s.row, t->k * sizeof(real));
-    } else if (j->s.row == 1) { /* what a vector holds beyond `rows` is overwritten by the next column's */
-        t->s = own->s, t->s_row = 1, t->s_col = rows;
-        for (ptrdiff_t q = 0; q < t->k; q++)
-            for (ptrdiff_t r = 0; r < rows; r += VLEN)
-                v_store(own->s + q * rows + r, load_part(from + q * j->s.col + r, 0, (int)(rows - r)));
+    } else if (j->s.row == 1) {
+        if (i < own->end) {
+            t->s += STRIP_SPACE(j->strip, t->k);
+        } else {
+            own->end = least(i + j->strips * j->strip, row_end);
+            pack_strips(from, j->s.col, own->s, j->strip, t->k, own->end - i, j->m - i);
+            t->s = own->s;
+        }
+        t->s_row = 1, t->s_col = rows;
     } else {
         t->s = own->s, t->s_row = 1, t->s_col = rows;
         for (ptrdiff_t q = 0; q < t->k; q++)
@@ -136,11 +148,16 @@ INLINE ptrdiff_t panel_width(const struct matmul *j, ptrdiff_t cols, ptrdiff_t c
  * a last panel that is not full is copied, so that the tile may read whole vectors. */
 static void give_panels(const struct matmul *j, struct panels *own, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t k) {
     if (own->job == j->number && own->column == column && own->k == p) return;
-    const ptrdiff_t width = j->vectors * VLEN;
+    const ptrdiff_t width = j->vectors * VLEN, whole = cols / width * width;
+    const real *from = j->v.data + p * j->v.row + column * j->v.col;
     real *to = own->v;
-    for (ptrdiff_t c = j->pack_v ? 0 : cols / width * width; c < cols; c += width, to += width * k)
-        pack_panel(j->v.data + p * j->v.row + (column + c) * j->v.col, j->v.row, j->v.col, to,
-                   (int)panel_width(j, cols, c), k, (int)least(cols - c, width));
+    ptrdiff_t c = 0;
+    if (j->v.col == 1) {
+        if (j->pack_v) pack_panels(from, j->v.row, to, width, k, whole), to += whole * k;
+        c = whole;
+    }
+    for (; c < cols; c += width, to += width * k)
+        pack_panel(from + c * j->v.col, j->v.row, j->v.col, to, (int)panel_width(j, cols, c), k, (int)least(cols - c, width));
     own->job = j->number, own->column = column, own->k = p;
 }
 
@@ -167,10 +184,11 @@ static void matmul_task(void *job, ptrdiff_t index) {
         t.add = j->add || p > 0;
         t.floor = last && j->act.code == ACT_relu ? 0 : -INFINITY;
         give_panels(j, own, column, cols, p, t.k);
+        own->end = row;
         ptrdiff_t activated = row;
         for (ptrdiff_t i = row; i < row_end; i += j->strip) {
             const ptrdiff_t rows = least(j->strip, row_end - i);
-            give_strip(j, own, &t, i, rows, p);
+            give_strip(j, own, &t, i, rows, row_end, p);
             const real *next = i + rows < row_end ? j->s.data + (i + rows) * j->s.row + p : NULL;
             for (ptrdiff_t c = 0, width; c < cols; c += width) {
                 width = panel_width(j, cols, c);

@@ -8,17 +8,22 @@
 
 enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 512 };
 
+/* A C of so many reals, in no cache when somebody reads it, is written past them: else each line is read first. */
+enum { LARGE_C = 33554432 / sizeof(real) };
+
 INLINE int prefers_outer(const struct matmul *j) {
     return (j->m == 1 || j->k <= FEW_TERMS) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
 }
 
 /* c[0..n] (+)= Σ_p s[p] v[p][0..n] over `terms` rows of V; n at most a vector */
-INLINE void outer_vector(const int terms, const vec *s, const real *v, ptrdiff_t v_row, real *c, int n, int add) {
+INLINE void outer_vector(const int terms, const vec *s, const real *v, ptrdiff_t v_row, real *c, int n, int add,
+                         int stream) {
     vec sum = !add ? v_set(0) : n == VLEN ? v_load(c) : v_load_n(c, n);
     UNROLL for (int p = 0; p < terms; p++)
         sum = v_fma(s[p], n == VLEN ? v_load(v + p * v_row) : v_load_n(v + p * v_row, n), sum);
-    if (n == VLEN) v_store(c, sum);
-    else v_store_n(c, sum, n);
+    if (n < VLEN) v_store_n(c, sum, n);
+    else if (stream) v_stream(c, sum);
+    else v_store(c, sum);
 }
 
 INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, const real *v, real *c, ptrdiff_t cols,
@@ -26,16 +31,22 @@ INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, 
     vec scale[MOST_TERMS];
     UNROLL for (int p = 0; p < terms; p++) scale[p] = v_set(s[p * j->s.col]);
     ptrdiff_t at = 0;
-    for (; at + VLEN <= cols; at += VLEN) outer_vector(terms, scale, v + at, j->v.row, c + at, VLEN, add);
-    if (at < cols) outer_vector(terms, scale, v + at, j->v.row, c + at, (int)(cols - at), add);
+    if (j->stream) {
+        at = least(cols, (ptrdiff_t)(-(uintptr_t)c % VBYTES / sizeof(real)));
+        if (at) outer_vector(terms, scale, v, j->v.row, c, (int)at, add, 0);
+        for (; at + VLEN <= cols; at += VLEN) outer_vector(terms, scale, v + at, j->v.row, c + at, VLEN, add, 1);
+    }
+    for (; at + VLEN <= cols; at += VLEN) outer_vector(terms, scale, v + at, j->v.row, c + at, VLEN, add, 0);
+    if (at < cols) outer_vector(terms, scale, v + at, j->v.row, c + at, (int)(cols - at), add, 0);
 }
 
-/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms */
+/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms; of FEW_TERMS at most, in one go */
 static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrdiff_t k, real *c, ptrdiff_t cols) {
     for (ptrdiff_t p = 0, terms; p < k; p += terms, s += terms * j->s.col, v += terms * j->v.row) {
-        terms = k - p >= 8 ? 8 : k - p >= 4 ? 4 : k - p >= 2 ? 2 : 1;
+        terms = k - p >= 8 ? 8 : k - p >= 4 ? 4 : k - p;
         if (terms == 8) outer_terms(8, j, s, v, c, cols, p > 0);
         else if (terms == 4) outer_terms(4, j, s, v, c, cols, p > 0);
+        else if (terms == 3) outer_terms(3, j, s, v, c, cols, p > 0);
         else if (terms == 2) outer_terms(2, j, s, v, c, cols, p > 0);
         else outer_terms(1, j, s, v, c, cols, p > 0);
     }
@@ -60,9 +71,11 @@ static void outer_task(void *job, ptrdiff_t index) {
     const ptrdiff_t row = index / j->col_blocks * RUN_ROWS, column = index % j->col_blocks * j->col_block;
     for (ptrdiff_t i = row; i < least(row + RUN_ROWS, j->m); i++)
         outer_row(j, i, column, least(j->col_block, j->n - column));
+    if (j->stream) v_streamed();
 }
 
 static void outer(struct matmul *j) {
+    j->stream = !j->add && j->k <= FEW_TERMS && j->m * j->n >= LARGE_C;
     const int share = worth_sharing(j->m, j->k, j->n);
     j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 4 * pool_threads()), RUN_COLS));
     if (j->m == 0 || j->n == 0) return;

@@ -5,7 +5,7 @@
 #ifndef TILE_H
 #define TILE_H
 
-#include "vec.h"
+#include "pack.h"
 
 /* Registers: ROWS × 2 vectors of accumulators, 2 of V, 1 or 2 of S. Few rows take wider tiles, as one
  * multiply-add takes 4 cycles and two can start in each: 8 accumulators at least. A tile one vector wide is for the last
@@ -18,7 +18,6 @@ enum { ROWS = 12, ROWS_4 = 6, ROWS_8 = 3 };
 enum { ROWS = 6, ROWS_4 = 3, ROWS_8 = 1 };
 #endif
 enum { MAX_VECTORS = 8 };
-enum { LINE = 64 / sizeof(real) }; /* of the cache */
 
 /* How wide the tiles of a job with so many rows are, in vectors. */
 INLINE int tile_vectors(ptrdiff_t rows) { return rows <= ROWS_8 ? 8 : rows <= ROWS_4 ? 4 : 2; }

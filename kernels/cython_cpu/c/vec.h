@@ -8,6 +8,7 @@
  *   v_max v_min                 a > b ? a : b and a < b ? a : b: a NaN in either gives b
  *   v_lt v_le v_eq, v_sel(m, a, b) = m ? a : b
  *   v_abs v_copysign            v_keep: a, held in a register
+ *   v_stream                    v_store past the caches, to an aligned address; v_streamed: after the last of them
  *   v_sum v_hmax                over the lanes, in a fixed order
  *   v_zip_lo v_zip_hi           a0 b0 a1 b1 ..., of the first and of the last halves
  *
@@ -86,6 +87,8 @@ INLINE vmask v_first(int n) { return (vmask)((1u << n) - 1u); }
 INLINE vec v_load_n(const real *p, int n) { return (vec)X(maskz_loadu)(v_first(n), p); }
 INLINE vec v_load_or(const real *p, int n, vec other) { return (vec)X(mask_loadu)(other, v_first(n), p); }
 INLINE void v_store_n(real *p, vec a, int n) { X(mask_storeu)(p, v_first(n), a); }
+INLINE void v_stream(real *p, vec a) { X(stream)(p, a); }
+INLINE void v_streamed(void) { _mm_sfence(); }
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
 INLINE vec v_max(vec a, vec b) { return (vec)X(max)(a, b); }
 INLINE vec v_min(vec a, vec b) { return (vec)X(min)(a, b); }
@@ -117,6 +120,8 @@ INLINE vec v_load_or(const real *p, int n, vec other) {
     return (vec)X(blendv)(other, X(maskload)(p, v_first(n)), (vec)v_first(n));
 }
 INLINE void v_store_n(real *p, vec a, int n) { X(maskstore)(p, v_first(n), a); }
+INLINE void v_stream(real *p, vec a) { X(stream)(p, a); }
+INLINE void v_streamed(void) { _mm_sfence(); }
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
 INLINE vec v_max(vec a, vec b) { return (vec)X(max)(a, b); }
 INLINE vec v_min(vec a, vec b) { return (vec)X(min)(a, b); }
@@ -128,6 +133,8 @@ INLINE vec v_sel(vmask m, vec a, vec b) { return (vec)X(blendv)(b, a, m); }
 /* ----------------------------------------------------------- NEON, and the baseline of any other CPU */
 #else
 typedef veci vmask;
+INLINE void v_stream(real *p, vec a) { v_store(p, a); }
+INLINE void v_streamed(void) {}
 INLINE vec v_load_or(const real *p, int n, vec a) { for (int i = 0; i < n; i++) a[i] = p[i]; return a; }
 INLINE vec v_load_n(const real *p, int n) { return v_load_or(p, n, (vec){0}); }
 INLINE void v_store_n(real *p, vec a, int n) { for (int i = 0; i < n; i++) p[i] = a[i]; }
