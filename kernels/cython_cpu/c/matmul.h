@@ -54,6 +54,9 @@ enum { SHORT = 16 };
 /* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
 enum { FEW_OUTPUTS = 4096 };
 
+/* Reals of a V that no cache holds. */
+enum { LARGE_V = 16777216 / sizeof(real) };
+
 /* Strips of S, at most, that are packed at a time: enough for long runs of memory. */
 enum { STRIPS = 8 };
 
@@ -101,9 +104,11 @@ static void plan(struct matmul *j) {
 
     const ptrdiff_t strips = parts(least(j->m, j->row_block), j->strip);
     const ptrdiff_t panels = parts(least(j->n, j->col_block), width);
-    /* V's rows a multiple of the page apart fall into few sets of the caches: already a second strip would not find them there */
+    /* V's rows a multiple of the page apart fall into few sets of the caches: already a second strip would not find them
+     * there. From beyond the caches, the long runs of a copy come faster than the short ones of a tile. */
     const size_t apart = j->v.row * sizeof(real);
-    j->pack_v = j->v.col != 1 || (strips >= (apart % 4096 ? 4 : 2) && apart >= 2048);
+    const int far = j->k * j->n >= LARGE_V || strips >= (apart % 4096 ? 4 : 2);
+    j->pack_v = j->v.col != 1 || (apart >= 2048 && far);
     /* S's rows a multiple of the page apart fall into one set of L1; its columns far apart miss it */
     j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
               : j->s.row == 1 ? panels > 1 && j->s.col * sizeof(real) >= 1024 : 1;

@@ -6,7 +6,7 @@
 
 #include "matmul.h"
 
-enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 512 };
+enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 16384 / sizeof(real), SHARED_COLS = 512 };
 
 /* A C of so many reals, in no cache when somebody reads it, is written past them: else each line is read first. */
 enum { LARGE_C = 33554432 / sizeof(real) };
@@ -74,10 +74,11 @@ static void outer_task(void *job, ptrdiff_t index) {
     if (j->stream) v_streamed();
 }
 
+/* A single row is shared out by its columns, not too few at a time, since that makes short runs. */
 static void outer(struct matmul *j) {
     j->stream = !j->add && j->k <= FEW_TERMS && j->m * j->n >= LARGE_C;
     const int share = worth_sharing(j->m, j->k, j->n);
-    j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 4 * pool_threads()), RUN_COLS));
+    j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 2 * pool_threads()), SHARED_COLS));
     if (j->m == 0 || j->n == 0) return;
     j->col_blocks = parts(j->n, j->col_block);
     const ptrdiff_t tasks = parts(j->m, RUN_ROWS) * j->col_blocks;
