@@ -54,8 +54,8 @@ enum { SHORT = 16 };
 /* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
 enum { FEW_OUTPUTS = 4096 };
 
-/* Reals of a V that no cache holds. */
-enum { LARGE_V = 16777216 / sizeof(real) };
+/* Reals of V that the strips read, more than comes from the caches. */
+enum { LARGE_V = 12000000 / sizeof(real) };
 
 /* Strips of S, at most, that are packed at a time: enough for long runs of memory. */
 enum { STRIPS = 8 };
@@ -107,7 +107,7 @@ static void plan(struct matmul *j) {
     /* V's rows a multiple of the page apart fall into few sets of the caches: already a second strip would not find them
      * there. From beyond the caches, the long runs of a copy come faster than the short ones of a tile. */
     const size_t apart = j->v.row * sizeof(real);
-    const int far = j->k * j->n >= LARGE_V || strips >= (apart % 4096 ? 4 : 2);
+    const int far = strips * j->k * j->n >= LARGE_V || strips >= (apart % 4096 ? 4 : 2);
     j->pack_v = j->v.col != 1 || (apart >= 2048 && far);
     /* S's rows a multiple of the page apart fall into one set of L1; its columns far apart miss it */
     j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
