@@ -6,22 +6,34 @@
 #include "matmul.h"
 
 /* Up to FEW rows of x, or of w, summing across lanes costs less than turning an operand, if k fills the lanes or there is
- * little to sum; and up to twice as many where the tile would have to copy its other operand (see plan()). From MANY rows
- * on, turning w costs nothing beside the multiplications. */
-enum { FEW = 2 * DOT_ROWS, MANY = 128 };
+ * little to sum; and up to twice as many where the tile would have to copy its other operand (see plan()). */
+enum { FEW = 2 * DOT_ROWS };
 INLINE int prefers_dot(const struct linear_forward *f) {
     const ptrdiff_t rows = least(f->m, f->n), few = f->k * sizeof(real) % 4096 ? FEW : 2 * FEW;
     return rows <= few && (f->k >= 2 * VLEN || f->m * f->n <= 512) && f->x.col == 1 && f->w.col == 1;
 }
 
-/* y = x wᵀ + b, or its transpose as w xᵀ + b: as tiles whose vectors lie along the shorter of the two, since that is the one
- * to be turned; in few rows, as dot products. Which one depends on the shapes alone, and only the dot products add up in
- * another order. */
+/* An operand is to be turned: w, n k elements, or x, m k of them, and then C as well, to and fro for each block of k.
+ * TURN: what half an element of C costs beside one of x or w; more where tiles are not whole vectors high.
+ * From MANY rows on, turning w costs nothing beside the multiplications. */
+#if defined(ISA_AVX512)
+enum { TURN = 2 };
+#else
+enum { TURN = 5 };
+#endif
+enum { MANY = 128 };
+INLINE int prefers_turned(const struct linear_forward *f) {
+    const double m = (double)f->m, k = (double)f->k, n = (double)f->n;
+    const double turns = 2 * (double)parts(f->k, K_BLOCK) - 1; /* of each tile of C */
+    return f->m < f->n && f->m <= MANY && m * k + m * n * turns * TURN / 2 < n * k;
+}
+
+/* y = x wᵀ + b, or its transpose as w xᵀ + b: as tiles, in the way that turns less; in few rows, as dot products. Which one
+ * depends on the shapes alone, and only the dot products add up in another order. */
 static int linear_forward(const struct linear_forward *f) {
     real *c = f->z ? f->z : f->y;
     real *y = f->act.code == ACT_identity || f->act.code == ACT_relu ? NULL : f->y;
     const struct operand x = {f->x.data, f->x.row, f->x.col}, w = {f->w.data, f->w.row, f->w.col};
-    const int turned = f->m < f->n && f->m <= MANY;
     if (!pool_scratch()) return -1;
     if (prefers_dot(f)) {
         struct dot d = {.k = f->k, .bias = f->b, .c = c, .y = y, .act = f->act};
@@ -33,7 +45,7 @@ static int linear_forward(const struct linear_forward *f) {
         return 0;
     }
     struct matmul j = {.k = f->k, .c = c, .y = y, .bias = f->b, .act = f->act};
-    if (turned) j.m = f->n, j.n = f->m, j.s = w, j.v = (struct operand){x.data, x.col, x.row}, j.c_row = 1,
+    if (prefers_turned(f)) j.m = f->n, j.n = f->m, j.s = w, j.v = (struct operand){x.data, x.col, x.row}, j.c_row = 1,
                 j.c_col = f->n, j.bias_by_rows = 1;
     else j.m = f->m, j.n = f->n, j.s = x, j.v = (struct operand){w.data, w.col, w.row}, j.c_row = f->n, j.c_col = 1;
     matmul(&j);
