@@ -7,20 +7,25 @@
 /* Columns to a tile of so many rows: rows × columns accumulators, a load for each row and column at every step. */
 #if defined(ISA_AVX512) || defined(ISA_NEON)
 enum { DOT_ROWS = 4 };
-static const int dot_cols[DOT_ROWS + 1] = {0, 8, 8, 5, 4};
-#define EACH_DOT(DO) DO(1, 8) DO(2, 8) DO(3, 5) DO(4, 4)
+static const int dot_cols[DOT_ROWS + 1] = {0, 8, 12, 8, 6};
+#define EACH_DOT(DO) DO(1, 8) DO(2, 12) DO(3, 8) DO(4, 6)
 #else
 enum { DOT_ROWS = 3 };
-static const int dot_cols[DOT_ROWS + 1] = {0, 8, 4, 4};
-#define EACH_DOT(DO) DO(1, 8) DO(2, 4) DO(3, 4)
+static const int dot_cols[DOT_ROWS + 1] = {0, 8, 6, 4};
+#define EACH_DOT(DO) DO(1, 8) DO(2, 6) DO(3, 4)
 #endif
 
-enum { DOT_BLOCK = 40 }; /* a multiple of every dot_cols */
+enum { DOT_BLOCK = 48 }; /* a multiple of every dot_cols */
 
 /* Lane i of the result is the sum of a[i]'s lanes: log2(VLEN) rounds of zip and add, in a fixed order. */
+INLINE void v_fold(vec *a, const int half) {
+    UNROLL for (int i = 0; i < half; i++) a[i] = v_zip_lo(a[i], a[i + half]) + v_zip_hi(a[i], a[i + half]);
+}
 INLINE vec v_sums(vec *a) {
-    UNROLL for (int half = VLEN / 2; half; half /= 2)
-        UNROLL for (int i = 0; i < half; i++) a[i] = v_zip_lo(a[i], a[i + half]) + v_zip_hi(a[i], a[i + half]);
+    if (VLEN >= 16) v_fold(a, 8);
+    if (VLEN >= 8) v_fold(a, 4);
+    if (VLEN >= 4) v_fold(a, 2);
+    v_fold(a, 1);
     return a[0];
 }
 
@@ -34,27 +39,27 @@ struct dot { /* x (m, k) and w (n, k) with contiguous rows */
 /* C[i][j] = x[i]·w[j] + bias for i < rows and the `valid` columns at w, c, bias. Columns beyond repeat the last. */
 INLINE void dot_tile(const int rows, const int cols, const struct dot *d, const real *x, const real *w,
                      const real *bias, real *c, int valid, real floor) {
-    enum { SUMS = 16 + VLEN };
-    const real *wj[8];
+    enum { SUMS = 24 + VLEN };
+    const real *wj[12];
     UNROLL for (int j = 0; j < cols; j++) wj[j] = w + (j < valid ? j : valid - 1) * d->w_row;
     vec acc[SUMS];
     UNROLL for (int q = 0; q < rows * cols; q++) acc[q] = v_set(0);
     ptrdiff_t p = 0;
     for (; p + VLEN <= d->k; p += VLEN) {
-        vec wv[8];
-        UNROLL for (int j = 0; j < cols; j++) wv[j] = v_load(wj[j] + p);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const vec xv = v_keep(v_load(x + i * d->x_row + p));
-            UNROLL for (int j = 0; j < cols; j++) acc[i * cols + j] = v_fma(xv, wv[j], acc[i * cols + j]);
+        vec xv[DOT_ROWS];
+        UNROLL for (int i = 0; i < rows; i++) xv[i] = v_keep(v_load(x + i * d->x_row + p));
+        UNROLL for (int j = 0; j < cols; j++) {
+            const vec wv = v_keep(v_load(wj[j] + p));
+            UNROLL for (int i = 0; i < rows; i++) acc[i * cols + j] = v_fma(xv[i], wv, acc[i * cols + j]);
         }
     }
     if (p < d->k) {
         const int left = (int)(d->k - p);
-        vec wv[8];
-        UNROLL for (int j = 0; j < cols; j++) wv[j] = v_load_n(wj[j] + p, left);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const vec xv = v_load_n(x + i * d->x_row + p, left);
-            UNROLL for (int j = 0; j < cols; j++) acc[i * cols + j] = v_fma(xv, wv[j], acc[i * cols + j]);
+        vec xv[DOT_ROWS];
+        UNROLL for (int i = 0; i < rows; i++) xv[i] = v_load_n(x + i * d->x_row + p, left);
+        UNROLL for (int j = 0; j < cols; j++) {
+            const vec wv = v_load_n(wj[j] + p, left);
+            UNROLL for (int i = 0; i < rows; i++) acc[i * cols + j] = v_fma(xv[i], wv, acc[i * cols + j]);
         }
     }
     real sums[SUMS];

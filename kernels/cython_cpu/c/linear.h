@@ -5,16 +5,25 @@
 #include "dot.h"
 #include "matmul.h"
 
-/* Up to FEW rows of x, or of w, summing across lanes costs less than turning an operand, if k fills the lanes or there is
- * little to sum; and up to twice as many where the tile would have to copy its other operand (see plan()). */
+/* Few rows of x, or of w, are multiplied as dot products. Summing across lanes then costs less than turning an operand, if k
+ * fills the lanes or there is little to sum: up to FEW rows, or twice as many where the tile would have to copy its other
+ * operand (see plan()). It also costs less than the lanes of the tile that more rows leave empty; DOT_STEP and DOT_SUM are
+ * what a step of VLEN terms and the rest cost, for each element, in multiply-adds. Not so if the other operand has to
+ * come from memory, which the dot products do not read as evenly. */
 enum { FEW = 2 * DOT_ROWS };
+#define DOT_STEP 1.28
+#define DOT_SUM 3
 INLINE int prefers_dot(const struct linear_forward *f) {
-    const ptrdiff_t rows = least(f->m, f->n), few = f->k * sizeof(real) % 4096 ? FEW : 2 * FEW;
-    return rows <= few && (f->k >= 2 * VLEN || f->m * f->n <= 512) && f->x.col == 1 && f->w.col == 1;
+    const ptrdiff_t rows = least(f->m, f->n), others = f->m + f->n - rows;
+    const ptrdiff_t few = f->k * sizeof(real) % 4096 ? FEW : 2 * FEW;
+    const int is_few = rows <= few && (f->k >= 2 * VLEN || f->m * f->n <= 512);
+    const double dots = (double)rows * (DOT_STEP * (double)f->k / VLEN + DOT_SUM);
+    const double tiles = (double)parts(rows, VLEN) * (double)f->k;
+    return (is_few || (dots < tiles && others * f->k < LARGE)) && f->x.col == 1 && f->w.col == 1;
 }
 
 /* An operand is to be turned: w, n k elements, or x, m k of them, and then C as well, to and fro for each block of k.
- * TURN: what half an element of C costs beside one of x or w; more where tiles are not whole vectors high.
+ * TURN / 2: what an element of C costs beside one of x or w; more where tiles are not whole vectors high.
  * From MANY rows on, turning w costs nothing beside the multiplications. */
 #if defined(ISA_AVX512)
 enum { TURN = 2 };

@@ -54,10 +54,11 @@ enum { SHORT = 16 };
 /* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
 enum { FEW_OUTPUTS = 4096 };
 
-/* Reals of V that the strips read, more than comes from the caches. */
-enum { LARGE_V = 12000000 / sizeof(real) };
+/* Reals of an array that no cache holds; and reals of V that the strips read, more than comes from the caches. */
+enum { LARGE = 33554432 / sizeof(real), LARGE_V = 12000000 / sizeof(real) };
 
-/* Strips of S, at most, that are packed at a time: enough for long runs of memory. */
+/* Strips of S, at most, that are packed at a time: enough for long runs of memory. And in a task, if columns need not be
+ * split for it. */
 enum { STRIPS = 8 };
 
 /* Rows of C, at least, to which the activation is applied at a time. */
@@ -94,9 +95,9 @@ static void plan(struct matmul *j) {
     const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
-    while (j->col_block > width && parts(j->n, j->col_block) < wanted) j->col_block /= 2;
+    const ptrdiff_t tile = tile_rows(j->vectors), high = parts(j->m, STRIPS * tile); /* columns stay together, if there are rows */
+    while (j->col_block > width && high * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
-    const ptrdiff_t tile = tile_rows(j->vectors);
     j->row_block = j->m;
     if (j->col_blocks < wanted) j->row_block = round_up(parts(j->m, parts(wanted, j->col_blocks)), (tile + 1) / 2);
     j->row_blocks = parts(j->m, j->row_block);

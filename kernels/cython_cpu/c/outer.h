@@ -8,9 +8,6 @@
 
 enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 16384 / sizeof(real), SHARED_COLS = 512 };
 
-/* A C of so many reals, in no cache when somebody reads it, is written past them: else each line is read first. */
-enum { LARGE_C = 33554432 / sizeof(real) };
-
 INLINE int prefers_outer(const struct matmul *j) {
     return (j->m == 1 || j->k <= FEW_TERMS) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
 }
@@ -74,9 +71,10 @@ static void outer_task(void *job, ptrdiff_t index) {
     if (j->stream) v_streamed();
 }
 
-/* A single row is shared out by its columns, not too few at a time, since that makes short runs. */
+/* A single row is shared out by its columns, not too few at a time, since that makes short runs. A large C is written past
+ * the caches: otherwise each line of it is read first. */
 static void outer(struct matmul *j) {
-    j->stream = !j->add && j->k <= FEW_TERMS && j->m * j->n >= LARGE_C;
+    j->stream = !j->add && j->k <= FEW_TERMS && j->m * j->n >= LARGE;
     const int share = worth_sharing(j->m, j->k, j->n);
     j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 2 * pool_threads()), SHARED_COLS));
     if (j->m == 0 || j->n == 0) return;
