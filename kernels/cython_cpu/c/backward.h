@@ -21,27 +21,34 @@ enum { TALL = 1024, SMALL_WEIGHTS = 4096 };
 /* Rows of a group, at least; groups, at most; reals of dz and x in a chunk. */
 enum { GROUP_ROWS = 256, GROUPS = 16, CHUNK = 16384 };
 
-/* dz[i][j] = dy[i][j] act'(saved[i][j]), where there is an activation, and db[j] += Σ_i dz[i][j], where db is not NULL, for
- * `rows` rows from `row` and `cols` columns from `column`. dz and db point to the first of them. */
+/* dz = dy act'(saved), where dz is not NULL, for `rows` rows of width <= STRIP, `stride` apart; sums[j] += Σ_i dz[i][j] */
+static void derive_block(const struct linear_backward *b, const real *dy, const real *saved, real *dz, real *sums,
+                         ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t width) {
+    if (dz) {
+        act_backward(b->act, dy, saved, dz, sums, stride, rows, width);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < rows; i++, dy += stride)
+        for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
+}
+
+/* The same for `cols` columns from `column`, and `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz and db point to the
+ * first of them; either may be NULL. Narrow rows are taken several together, as if they were one. */
 static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column, ptrdiff_t cols,
                    real *dz, real *db) {
-    const ptrdiff_t at = row * b->n + column;
-    const real *dy = (const real *)b->dy + at, *saved = (const real *)b->saved + at;
-    for (ptrdiff_t i = 0; i < rows; i += SUM_ROWS) {
-        const ptrdiff_t count = least(SUM_ROWS, rows - i), skip = i * b->n;
+    const ptrdiff_t together = cols == b->n && cols < STRIP ? STRIP / cols : 1;
+    for (ptrdiff_t i = 0; i < rows; i += SUM_ROWS)
         for (ptrdiff_t c = 0; c < cols; c += STRIP) {
-            const ptrdiff_t width = least(STRIP, cols - c);
-            real sums[STRIP] = {0};
-            if (dz) {
-                act_backward(b->act, dy + skip + c, saved + skip + c, dz + skip + c, db ? sums : NULL, b->n, count, width);
-            } else {
-                const real *from = dy + skip + c;
-                for (ptrdiff_t r = 0; r < count; r++, from += b->n)
-                    for (ptrdiff_t j = 0; j < width; j++) sums[j] += from[j];
-            }
-            if (db) for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[j];
+            const ptrdiff_t width = least(STRIP, cols - c), at = (row + i) * b->n + column + c;
+            const ptrdiff_t count = least(SUM_ROWS, rows - i), odd = count % together, even = count - odd;
+            const real *dy = (const real *)b->dy + at, *saved = (const real *)b->saved + at;
+            real sums[STRIP] = {0}, *to = dz ? dz + i * b->n + c : NULL;
+            derive_block(b, dy, saved, to, sums, together * b->n, even / together, together * width);
+            if (odd) derive_block(b, dy + even * b->n, saved + even * b->n, to ? to + even * b->n : NULL, sums, b->n, odd, width);
+            if (db)
+                for (ptrdiff_t t = 0; t < together; t++)
+                    for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[t * width + j];
         }
-    }
 }
 
 /* C (+)= S V */

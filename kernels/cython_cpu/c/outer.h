@@ -51,14 +51,13 @@ static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrd
 
 /* Row i of C from `column` on, in runs and in blocks of k: sums[] goes where C already holds something. */
 static void outer_row(const struct matmul *j, ptrdiff_t i, ptrdiff_t column, ptrdiff_t cols) {
-    const ptrdiff_t k_block = evenly(j->k, K_BLOCK);
     for (ptrdiff_t at = 0; at < cols; at += RUN_COLS)
-        for (ptrdiff_t p = 0; p < j->k; p += k_block) {
+        for (ptrdiff_t p = 0; p < j->k; p += j->k_block) {
             real sums[RUN_COLS], *c = j->c + i * j->c_row + column + at;
             const ptrdiff_t run = least(RUN_COLS, cols - at);
             const int add = j->add || p > 0;
             outer_sum(j, j->s.data + i * j->s.row + p * j->s.col, j->v.data + p * j->v.row + column + at,
-                      least(k_block, j->k - p), add ? sums : c, run);
+                      least(j->k_block, j->k - p), add ? sums : c, run);
             if (add) for (ptrdiff_t q = 0; q < run; q++) c[q] += sums[q];
         }
 }
@@ -74,6 +73,7 @@ static void outer_task(void *job, ptrdiff_t index) {
 /* A single row is shared out by its columns, not too few at a time, since that makes short runs. A large C is written past
  * the caches: otherwise each line of it is read first. */
 static void outer(struct matmul *j) {
+    j->k_block = evenly(j->k, K_BLOCK);
     j->stream = !j->add && j->k <= FEW_TERMS && j->m * j->n >= LARGE;
     const int share = worth_sharing(j->m, j->k, j->n);
     j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 2 * pool_threads()), SHARED_COLS));
