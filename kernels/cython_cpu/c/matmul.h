@@ -48,8 +48,9 @@ struct matmul {
     uint64_t number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
-/* A product with so few terms is a matter of writing C: wide tiles write long runs. */
-enum { SHORT = 16 };
+/* A product with so few terms is a matter of writing C. If it is too large for the caches, and a strip of it lies in one piece,
+ * wide tiles write that in long runs. */
+enum { SHORT = 16, SHORT_C = 6000000 / sizeof(real) };
 
 /* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
 enum { FEW_OUTPUTS = 4096 };
@@ -89,7 +90,8 @@ INLINE int worth_sharing(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
 
 static void plan(struct matmul *j) {
     j->number = pool_new_number();
-    j->vectors = j->k <= SHORT && j->n >= MAX_WIDTH ? MAX_VECTORS : tile_vectors(j->m);
+    const int wide = j->k <= SHORT && j->n >= MAX_WIDTH && j->n <= MAX_COLS && j->m * j->n >= SHORT_C;
+    j->vectors = wide ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;
     const int share = j->m * j->n >= FEW_OUTPUTS && worth_sharing(j->m, j->k, j->n);
     const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
