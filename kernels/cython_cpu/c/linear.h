@@ -22,7 +22,8 @@ INLINE int prefers_dot(const struct linear_forward *f) {
     return (is_few || (dots < tiles && others * f->k < LARGE)) && f->x.col == 1 && f->w.col == 1;
 }
 
-/* An operand is to be turned: w, n k elements, or x, m k of them, and then C as well, to and fro for each block of k.
+/* An operand is to be turned: w, n k elements, or x, m k of them, and then C as well, to and fro each time that V_BLOCK
+ * is full.
  * TURN / 2: what an element of C costs beside one of x or w; more where tiles are not whole vectors high.
  * From MANY rows on, turning w costs nothing beside the multiplications. */
 #if defined(ISA_AVX512)
@@ -33,7 +34,7 @@ enum { TURN = 5 };
 enum { MANY = 128 };
 INLINE int prefers_turned(const struct linear_forward *f) {
     const double m = (double)f->m, k = (double)f->k, n = (double)f->n;
-    const double turns = 2 * (double)parts(f->k, K_BLOCK) - 1; /* of each tile of C */
+    const double turns = 2 * (double)parts(f->k * round_up(f->m, 2 * VLEN), V_BLOCK) - 1; /* of each tile of C */
     return f->m < f->n && f->m <= MANY && m * k + m * n * turns * TURN / 2 < n * k;
 }
 

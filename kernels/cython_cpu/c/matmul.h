@@ -44,7 +44,9 @@ struct matmul {
     real *y;
     /* chosen by plan(), or by outer() */
     int vectors, pack_s, pack_v, stream;
-    ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block, strip, strips; /* strips: packed at a time */
+    ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block;
+    ptrdiff_t depth;         /* of panels and strips: a block of k, or several */
+    ptrdiff_t strip, strips; /* its height, and how many are packed at a time */
     uint64_t number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
@@ -116,31 +118,33 @@ static void plan(struct matmul *j) {
     j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
               : j->s.row == 1 ? panels > 1 && j->s.col * sizeof(real) >= 1024 : 1;
     j->k_block = evenly(j->k, K_BLOCK);
-    j->strips = least(STRIPS, S_BLOCK / STRIP_SPACE(j->strip, j->k_block));
+    /* a C that has to be turned is turned less often if tiles take several blocks of k in one go */
+    const ptrdiff_t room = least(V_BLOCK / round_up(least(j->n, j->col_block), width), S_BLOCK / tile - VLEN);
+    j->depth = j->c_col != 1 && room > j->k_block ? room / j->k_block * j->k_block : j->k_block;
+    j->strips = least(STRIPS, S_BLOCK / STRIP_SPACE(j->strip, j->depth));
 }
 
-/* The strip S[i..i+rows][p..p+k] for the tile: where it is, or a copy. `row_end` is where the task ends. */
+/* The strip S[i..i+rows][p..p+depth] for the tile: where it is, or a copy. `row_end` is where the task ends. */
 INLINE void give_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows,
-                       ptrdiff_t row_end, ptrdiff_t p) {
+                       ptrdiff_t row_end, ptrdiff_t p, ptrdiff_t depth) {
     const real *from = j->s.data + i * j->s.row + p * j->s.col;
     if (!j->pack_s) {
         t->s = from, t->s_row = j->s.row, t->s_col = j->s.col;
     } else if (j->s.col == 1) {
-        t->s = own->s, t->s_row = j->k_block + VLEN, t->s_col = 1;
-        for (ptrdiff_t r = 0; r < rows; r++)
-            memcpy(own->s + r * t->s_row, from + r * j->s.row, t->k * sizeof(real));
+        t->s = own->s, t->s_row = depth + VLEN, t->s_col = 1;
+        for (ptrdiff_t r = 0; r < rows; r++) memcpy(own->s + r * t->s_row, from + r * j->s.row, depth * sizeof(real));
     } else if (j->s.row == 1) {
         if (i < own->end) {
-            t->s += STRIP_SPACE(j->strip, t->k);
+            t->s += STRIP_SPACE(j->strip, depth);
         } else {
             own->end = least(i + j->strips * j->strip, row_end);
-            pack_strips(from, j->s.col, own->s, j->strip, t->k, own->end - i, j->m - i);
+            pack_strips(from, j->s.col, own->s, j->strip, depth, own->end - i, j->m - i);
             t->s = own->s;
         }
         t->s_row = 1, t->s_col = rows;
     } else {
         t->s = own->s, t->s_row = 1, t->s_col = rows;
-        for (ptrdiff_t q = 0; q < t->k; q++)
+        for (ptrdiff_t q = 0; q < depth; q++)
             for (ptrdiff_t r = 0; r < rows; r++) own->s[q * rows + r] = from[r * j->s.row + q * j->s.col];
     }
 }
@@ -176,50 +180,66 @@ static void activate(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptrdiff
     else act_forward(j->act, j->c + at, j->y + at, j->c_col, cols, end - i);
 }
 
+/* A tile of C, over the blocks of k in [p, p + depth). */
+INLINE void run_blocks(const struct matmul *j, struct tile *t, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t p, ptrdiff_t depth) {
+    const real *s = t->s;
+    ptrdiff_t q = 0;
+    do { /* once even for k = 0 */
+        t->k = least(j->k_block, depth - q);
+        t->add = j->add || p + q > 0;
+        t->floor = j->act.code == ACT_relu && p + q + t->k == j->k ? 0 : -INFINITY;
+        run_tile((int)rows, (int)(width / VLEN), t);
+        q += t->k;
+        t->s += t->k * t->s_col, t->v += t->k * t->v_row;
+        if (t->next) t->next += t->k;
+    } while (q < depth);
+    t->s = s; /* for the next panel */
+}
+
+/* C[i..i+rows][column..column+cols] from the strip that `t` has and the panels of own */
+INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows,
+                      ptrdiff_t row_end, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t depth) {
+    const int turned = j->c_col != 1, fetches = j->s.col == 1 && i + rows < row_end;
+    for (ptrdiff_t c = 0, width; c < cols; c += width) {
+        width = panel_width(j, cols, c);
+        const int in_place = !j->pack_v && cols - c >= width;
+        t->v = in_place ? j->v.data + p * j->v.row + column + c : own->v + (j->pack_v ? c * depth : 0);
+        t->v_row = in_place ? j->v.row : width;
+        t->cols = (int)least(width, cols - c);
+        t->next = fetches && c == 0 ? j->s.data + (i + rows) * j->s.row + p : NULL;
+        t->bias = j->bias ? j->bias + (j->bias_by_rows ? i : column + c) : NULL;
+        real *at = j->c + i * j->c_row + (column + c) * j->c_col;
+        if (!turned) t->c = at;
+        else if (j->add || p > 0) turn(at, j->c_col, t->c, t->c_row, t->cols, (int)rows);
+        run_blocks(j, t, rows, width, p, depth);
+        if (turned) turn(t->c, t->c_row, at, j->c_col, (int)rows, t->cols);
+    }
+}
+
 static void matmul_task(void *job, ptrdiff_t index) {
     const struct matmul *j = job;
-    const ptrdiff_t column = index / j->row_blocks * j->col_block;
-    const ptrdiff_t row = index % j->row_blocks * j->row_block;
-    const ptrdiff_t cols = least(j->col_block, j->n - column);
-    const ptrdiff_t row_end = least(row + j->row_block, j->m);
-    const int turned = j->c_col != 1;
+    const ptrdiff_t column = index / j->row_blocks * j->col_block, cols = least(j->col_block, j->n - column);
+    const ptrdiff_t row = index % j->row_blocks * j->row_block, row_end = least(row + j->row_block, j->m);
     struct panels *own = pool_scratch();
-    struct tile t = {.c = own->c, .c_row = turned ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows};
-    ptrdiff_t p = 0;
+    struct tile t = {.c = own->c, .c_row = j->c_col != 1 ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows,
+                     .next_row = j->s.row};
+    ptrdiff_t p = 0, depth;
     do { /* once even for k = 0 */
-        t.k = least(j->k_block, j->k - p);
-        const int last = p + t.k == j->k;
-        t.add = j->add || p > 0;
-        t.floor = last && j->act.code == ACT_relu ? 0 : -INFINITY;
-        give_panels(j, own, column, cols, p, t.k);
+        depth = least(j->depth, j->k - p);
+        const int activates = j->y && p + depth == j->k;
+        give_panels(j, own, column, cols, p, depth);
         own->end = row;
         ptrdiff_t activated = row;
         for (ptrdiff_t i = row; i < row_end; i += j->strip) {
-            const ptrdiff_t rows = least(j->strip, row_end - i);
-            give_strip(j, own, &t, i, rows, row_end, p);
-            const real *next = i + rows < row_end ? j->s.data + (i + rows) * j->s.row + p : NULL;
-            for (ptrdiff_t c = 0, width; c < cols; c += width) {
-                width = panel_width(j, cols, c);
-                const int in_place = !j->pack_v && cols - c >= width;
-                t.v = in_place ? j->v.data + p * j->v.row + column + c : own->v + (j->pack_v ? c * t.k : 0);
-                t.v_row = in_place ? j->v.row : width;
-                t.cols = (int)least(width, cols - c);
-                t.next = c == 0 && j->s.col == 1 ? next : NULL;
-                t.next_row = j->s.row;
-                t.bias = j->bias ? j->bias + (j->bias_by_rows ? i : column + c) : NULL;
-                real *at = j->c + i * j->c_row + (column + c) * j->c_col;
-                if (!turned) t.c = at;
-                else if (t.add) turn(at, j->c_col, t.c, t.c_row, t.cols, (int)rows);
-                run_tile((int)rows, (int)(width / VLEN), &t);
-                if (turned) turn(t.c, t.c_row, at, j->c_col, (int)rows, t.cols);
-            }
-            const ptrdiff_t end = i + rows;
-            if (last && j->y && (end == row_end || end - activated >= ACTIVATE)) {
+            const ptrdiff_t rows = least(j->strip, row_end - i), end = i + rows;
+            give_strip(j, own, &t, i, rows, row_end, p, depth);
+            run_strip(j, own, &t, i, rows, row_end, column, cols, p, depth);
+            if (activates && (end == row_end || end - activated >= ACTIVATE)) {
                 activate(j, activated, end, column, cols);
                 activated = end;
             }
         }
-        p += t.k;
+        p += depth;
     } while (p < j->k);
 }
 
