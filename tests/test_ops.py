@@ -393,3 +393,17 @@ def test_cross_entropy_takes_probabilities_as_a_list_of_the_logits_precision():
 def test_cross_entropy_refuses_an_ignore_index_that_no_label_can_be():
     with pytest.raises(ValueError, match="ignore_index: expected a 64-bit integer, got 9223372036854775808"):
         ops.cross_entropy(np.zeros((1, 2), np.float32), [0], ignore_index=2**63)
+
+
+@pytest.mark.parametrize("target", [np.array([0, 1, 2]), np.full((3, 3), 1 / 3, np.float32)], ids=["labels", "soft"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mean_over_weights_whose_reciprocal_no_float_holds(target, smoothing):
+    """Weights of 1e-40 give what weights of 1 give: "mean" divides by their sum."""
+    logits = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    which = "weight" if target.ndim == 1 else "sample_weight"
+
+    def gradient(value):
+        weights = {which: np.full(3, value, np.float32)}
+        return ops.cross_entropy(logits, target, label_smoothing=smoothing, **weights)[1]
+
+    np.testing.assert_allclose(gradient(1e-40), gradient(1), rtol=1e-4, atol=1e-5)  # 1e-40 has 16 bits

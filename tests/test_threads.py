@@ -245,3 +245,31 @@ UPWARD = {"x86_64": 0x800, "aarch64": 0x400000, "arm64": 0x400000}  # FE_UPWARD 
 def test_the_callers_rounding_mode(python):
     """It survives a call, and the workers that are started meanwhile do not keep it for later calls."""
     assert python(ROUNDING.replace("{UPWARD}", repr(UPWARD))) == "True\nTrue\n"
+
+
+@pytest.mark.parametrize(
+    "own, files, cpus",
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 2),
+        ("0::/", {"cpu.max": "max 100000"}, 1 << 20),
+        ("0::/pod/box", {"pod/cpu.max": "300000 100000", "pod/box/cpu.max": "max 100000"}, 3),  # the outer one limits
+        ("0::/pod/box", {"pod/cpu.max": "300000 100000", "pod/box/cpu.max": "50000 100000"}, 1),
+        ("0::/not/mounted/here", {"cpu.max": "400000 100000"}, 4),
+        (
+            "3:cpu,cpuacct:/box\n1:name=systemd:/",
+            {"cpu/box/cpu.cfs_quota_us": "200000", "cpu/box/cpu.cfs_period_us": "100000"},
+            2,
+        ),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 1 << 20),
+        ("", {}, 1 << 20),
+    ],
+)
+def test_cgroup_limits(cython, tmp_path, own, files, cpus):
+    from fastmlp.kernels.cython_cpu.threads import cgroup_cpus
+
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(text + "\n")
+    assert cgroup_cpus(tmp_path / "groups", tmp_path / "own") == cpus
+    assert cgroup_cpus(tmp_path / "groups", tmp_path / "missing") == 1 << 20

@@ -4,6 +4,8 @@ import os
 from math import ceil
 from pathlib import Path
 
+UNLIMITED = 1 << 20
+
 
 def default_num_threads() -> int:
     """FASTMLP_NUM_THREADS, else the CPUs of the process's affinity mask, or fewer where a cgroup grants fewer."""
@@ -19,17 +21,36 @@ def default_num_threads() -> int:
     return max(1, min(cpus, cgroup_cpus()))
 
 
-def cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs that the cgroup (v2, then v1) of a container grants; a very large number without a limit."""
-    unlimited = 1 << 20
+def cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """CPUs that the process's cgroup and those around it grant, v2 or v1; a very large number without a limit.
+
+    root: where the cgroups are mounted. own: the file that says which is the process's, in lines `number:controllers:/path`.
+    """
     try:
-        quota, period = (root / "cpu.max").read_text().split()
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        lines = []
+    grants = [UNLIMITED]
+    for controllers, path in ((line[1], line[2]) for line in lines if len(line) == 3):
+        if controllers == "":
+            grants += [_granted(group, "cpu.max") for group in _upwards(root, path)]
+        elif "cpu" in controllers.split(","):
+            grants += [_granted(group, "cpu.cfs_quota_us", "cpu.cfs_period_us") for group in _upwards(root / "cpu", path)]
+    return max(1, ceil(min(grants)))
+
+
+def _upwards(root: Path, path: str) -> list[Path]:
+    """The cgroup and all around it. In a container, whose own is mounted as the root, the inner ones may not exist."""
+    group = root / path.strip("/")
+    return [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
+
+
+def _granted(group: Path, *files: str) -> float:
+    """Quota over period, in one file or in two."""
+    try:
+        quota, period = " ".join((group / name).read_text().strip() for name in files).split()
     except (OSError, ValueError):
-        try:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return unlimited
+        return UNLIMITED
     if not quota.isdecimal():  # "max", or -1
-        return unlimited
-    return max(1, ceil(int(quota) / int(period)))
+        return UNLIMITED
+    return int(quota) / int(period)

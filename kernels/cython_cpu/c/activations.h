@@ -130,7 +130,7 @@ INLINE vec mish_derivative(vec z, params p) {
 }
 
 INLINE vec hardswish_forward(vec z, params p) {
-    return z * (v_min(v_set(6), v_max(v_set(0), z + 3)) * (real)(1.0 / 6));
+    return z * (v_min(v_set(6), v_max(v_set(0), z + 3)) / 6);
 }
 INLINE vec hardswish_derivative(vec z, params p) {
     vec inside = v_fma(z, v_set((real)(1.0 / 3)), v_set((real)0.5));

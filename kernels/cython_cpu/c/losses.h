@@ -9,15 +9,16 @@
 struct cross_entropy_job {
     const struct cross_entropy *c;
     double divisor;
-    real scale; /* of the gradient: 1 / divisor for "mean" */
+    real unit, scale; /* of the gradient: unit * scale is 1 / divisor for "mean", which alone might overflow */
 };
 
 /* Labels without smoothing: a is 0 but at the label. */
-static double sparse_row(const real *x, ptrdiff_t label, real a, real scale, real *dx, ptrdiff_t classes) {
-    const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes);
-    const vec factor = v_set(a * scale / sum);
+static double sparse_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
+                         ptrdiff_t classes) {
+    const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes), share = a * job->unit * job->scale;
+    const vec factor = v_set(share / sum);
     EACH_VECTOR(classes) row_store(dx + at, row_load(dx + at, n, factor) * factor, n);
-    dx[label] -= a * scale;
+    dx[label] -= share;
     return a == 0 ? 0 : a * (LOG(sum) - (x[label] - top));
 }
 
@@ -37,7 +38,8 @@ INLINE vec coefficients(const struct coefficients *k, ptrdiff_t at, ptrdiff_t n)
 }
 
 /* Probabilities, or labels with smoothing: every class has its a. */
-static double dense_row(const real *x, const struct coefficients *k, real scale, real *dx, ptrdiff_t classes) {
+static double dense_row(const struct cross_entropy_job *job, const real *x, const struct coefficients *k, real *dx,
+                        ptrdiff_t classes) {
     const vec zero = v_set(0);
     const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes);
     real total = 0;
@@ -50,14 +52,15 @@ static double dense_row(const real *x, const struct coefficients *k, real scale,
         }
         total += v_sum(t);
     }
-    const vec log_sum = v_set(LOG(sum)), t = v_set(top), sc = v_set(scale), factor = v_set(total * scale / sum);
+    const vec log_sum = v_set(LOG(sum)), t = v_set(top), unit = v_set(job->unit), scale = v_set(job->scale);
+    const vec factor = v_set(total * job->unit * job->scale / sum);
     vec loss = zero;
     EACH_VECTOR(classes) {
         const vec a = coefficients(k, at, n), s = row_load(x + at, n, t) - t;
         const vec term = v_sel(v_eq(a, zero), zero, a * (log_sum - s));
         if (n == VLEN) loss = loss + term;
         else for (int i = 0; i < n; i++) loss[i] += term[i];
-        row_store(dx + at, row_load(dx + at, n, zero) * factor - a * sc, n);
+        row_store(dx + at, row_load(dx + at, n, zero) * factor - a * unit * scale, n);
     }
     return v_sum(loss);
 }
@@ -77,11 +80,11 @@ static double cross_entropy_row(const struct cross_entropy_job *j, ptrdiff_t i) 
         return label == c->ignore_index ? 0 : NAN;
     }
     if (c->labels && c->label_smoothing == 0)
-        return sparse_row(x, label, c->weight ? s * ((const real *)c->weight)[label] : s, j->scale, dx, classes);
+        return sparse_row(j, x, label, c->weight ? s * ((const real *)c->weight)[label] : s, dx, classes);
     const struct coefficients k = {
         c->probabilities ? (const real *)c->probabilities + i * classes : NULL, c->weight, label, s,
         (real)(1 - c->label_smoothing), (real)(c->label_smoothing / (double)classes)};
-    return dense_row(x, &k, j->scale, dx, classes);
+    return dense_row(j, x, &k, dx, classes);
 }
 
 static void cross_entropy_task(void *job, ptrdiff_t index) {
@@ -104,10 +107,11 @@ static double divisor(const struct cross_entropy *c) {
 }
 
 static void cross_entropy(const struct cross_entropy *c) {
-    struct cross_entropy_job j = {c, 1, 1};
+    struct cross_entropy_job j = {c, 1, 1, 1};
     if (c->reduction == REDUCE_MEAN) {
         j.divisor = divisor(c);
-        j.scale = j.divisor != 0 ? (real)(1 / j.divisor) : 0;
+        if (j.divisor < REAL_MIN) j.unit = (real)(1ll << (MANTISSA + 1));
+        j.scale = j.divisor != 0 ? (real)(1 / (j.divisor * j.unit)) : 0;
     }
     const ptrdiff_t run = rows_per_task(c->classes);
     pool_run(cross_entropy_task, &j, (c->rows + run - 1) / run);

@@ -8,7 +8,8 @@
  *       the activation over the strips just written, while they are in the cache
  *
  * the loop order of Goto & van de Geijn 2008, less its packing of S: the tile reads S through any row stride. Where
- * V's rows are contiguous and few strips use them, V is not copied either. */
+ * V's rows are contiguous and few strips use them, V is not copied either. A C whose columns are contiguous is made tile by
+ * tile in scratch, and turned. */
 #ifndef MATMUL_H
 #define MATMUL_H
 

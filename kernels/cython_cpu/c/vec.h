@@ -17,6 +17,7 @@
 #ifndef VEC_H
 #define VEC_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,12 +42,14 @@ typedef int32_t lane_int;
 #define MANTISSA 23
 #define BIAS 127
 #define ROUND_MAGIC 0x1.8p23f
+#define REAL_MIN FLT_MIN
 #else
 typedef double real;
 typedef int64_t lane_int;
 #define MANTISSA 52
 #define BIAS 1023
 #define ROUND_MAGIC 0x1.8p52
+#define REAL_MIN DBL_MIN
 #endif
 
 #if defined(ISA_AVX512)
