@@ -58,24 +58,24 @@ cdef inline bint _same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     return cnp.PyArray_SAMESHAPE(a, b)
 
 
-def output_like(out, first, second=None):
-    """`out`, or a new array where it is None, for an element-wise kernel over `first` and `second`; None if not so simple."""
+def output_like(out, first, *others):
+    """`out`, or a new array where it is None, for an element-wise kernel over arrays of one shape; None if not so simple."""
     cdef int type_num = _float_type(first)
     if type_num < 0 or not _is_plain(first, type_num) or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>first):
         return None
-    if second is not None and not (
-        _is_plain(second, type_num)
-        and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>second)
-        and _same_shape(first, second)
-    ):
-        return None
+    for a in others:
+        if not (_is_plain(a, type_num) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a) and _same_shape(first, a)):
+            return None
     if out is None:
         return cnp.PyArray_EMPTY(
             cnp.PyArray_NDIM(<cnp.ndarray>first), cnp.PyArray_DIMS(<cnp.ndarray>first), type_num, 0
         )
     if not (_is_target(out, type_num) and _same_shape(out, first) and _apart(out, first)):
         return None
-    return out if second is None or _apart(out, second) else None
+    for a in others:
+        if not _apart(out, a):
+            return None
+    return out
 
 
 def linear_output(x, w, b, out):

@@ -34,6 +34,8 @@ _in_context: ContextVar[ModuleType | None] = ContextVar("fastmlp_backend", defau
 
 def load(name: str) -> ModuleType:
     """The backend of that name. ValueError: no such backend; RuntimeError: it cannot be imported here."""
+    if not isinstance(name, str):
+        raise TypeError(f"backend: expected a name, got {type(name).__name__}")
     if name in _loaded:
         return _loaded[name]
     if name not in MODULES:
@@ -57,6 +59,8 @@ def _choose() -> ModuleType:
     global _default
     asked = os.environ.get("FASTMLP_BACKEND")
     if asked:
+        if asked not in MODULES:
+            raise ValueError(f"FASTMLP_BACKEND: unknown {asked!r}; known are {', '.join(map(repr, MODULES))}")
         _default = load(asked)
         return _default
     for name in AUTOMATIC:
@@ -100,7 +104,7 @@ def available_backends() -> dict[str, str]:
         try:
             load(name)
             states[name] = "available"
-        except RuntimeError as e:
+        except (RuntimeError, ValueError) as e:  # ValueError: FASTMLP_ISA or FASTMLP_NUM_THREADS
             states[name] = str(e)
     return states
 
@@ -126,7 +130,10 @@ def show_config() -> None:
     print(f"fastmlp      {version('fastmlp')}")
     print(f"python       {platform.python_version()} on {platform.system()} {platform.machine()}")
     print(f"numpy        {np.__version__}")
-    print(f"backend      {get_backend()}")
+    try:
+        print(f"backend      {get_backend()}")
+    except (RuntimeError, ValueError) as e:
+        print(f"backend      none: {e}")
     for name, state in available_backends().items():
         print(f"  {name:<10} {state}")
     if "cython" in _loaded:

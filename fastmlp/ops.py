@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import ArrayLike, NDArray
 
 from fastmlp.kernels.contract import ACTIVATIONS, REDUCTIONS, Activation
@@ -27,7 +28,7 @@ except ModuleNotFoundError:  # not built: the checks below do it all
     def plain(first: Any, *others: Any) -> bool:
         return False
 
-    def output_like(out: Any, first: Any, second: Any = None) -> Any:
+    def output_like(out: Any, first: Any, *others: Any) -> Any:
         return None
 
     def linear_output(x: Any, w: Any, b: Any, out: Any) -> Any:
@@ -44,23 +45,33 @@ Array = NDArray[Any]
 _F32 = np.dtype(np.float32)
 _F64 = np.dtype(np.float64)
 
+#: what other libraries call some of our activations, for the hint in an error
+NAMES_ELSEWHERE = {"swish": "silu", "linear": "identity", "none": "identity", "logistic": "sigmoid"}
+
 
 # ------------------------------------------------------------------------------------------- checks
 
 
-def _float_arrays(**named: Any) -> list[Any]:
-    """The arguments as aligned ndarrays of one float dtype; None stays None."""
-    if plain(*named.values()):
+def _array(name: str, value: Any) -> Array:
+    """np.asarray, for what can be an array."""
+    if value is None or isinstance(value, (str, bytes)):
+        raise TypeError(f"{name}: expected an array, got {value!r}")
+    try:
+        return np.asarray(value)
+    except ValueError as e:  # lists of unequal lengths
+        raise ValueError(f"{name}: cannot be made an array: {e}") from None
+
+
+def _float_arrays(optional: tuple[str, ...] = (), **named: Any) -> list[Any]:
+    """The arguments as aligned ndarrays of one float dtype. None stays None if it is `optional`."""
+    if plain(*named.values()) and all(value is not None or name in optional for name, value in named.items()):
         return list(named.values())
     arrays = {}
     dtype = None
     for name, value in named.items():
-        if value is None:
+        if value is None and name in optional:
             continue
-        try:
-            a = np.asarray(value)
-        except ValueError as e:  # lists of unequal lengths
-            raise ValueError(f"{name}: cannot be made an array: {e}") from None
+        a = _array(name, value)
         own = a.dtype
         if own.kind in "iub" or (not isinstance(value, np.ndarray) and own == _F64):
             own = None  # no precision of its own
@@ -85,7 +96,8 @@ def _activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple[flo
         raise TypeError(f"activation: expected a name, got {type(name).__name__}")
     act = ACTIVATIONS.get(name)
     if act is None:
-        near = get_close_matches(name.lower(), ACTIVATIONS, n=1)
+        near = [NAMES_ELSEWHERE.get(name.lower()), *get_close_matches(name.lower(), ACTIVATIONS, n=1)]
+        near = [n for n in near if n]
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"activation: unknown {name!r}; {hint}known are {', '.join(ACTIVATIONS)}")
     if not given:
@@ -93,7 +105,7 @@ def _activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple[flo
     for key, value in given.items():
         if key not in act.params:
             takes = f"takes {', '.join(act.params)}" if act.params else "takes no parameters"
-            raise TypeError(f"activation {name!r} {takes}; got {key!r}")
+            raise TypeError(f"unexpected keyword argument {key!r}: activation {name!r} {takes}")
         if key in act.nonnegative and not _number(key, value) >= 0:
             raise ValueError(f"{key}: expected a number >= 0, got {value}")
     return act, tuple(_number(key, given.get(key, default)) for key, default in act.params.items())
@@ -102,7 +114,10 @@ def _activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple[flo
 def _number(name: str, value: Any) -> float:
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except (TypeError, OverflowError):  # an array; an int beyond all floats
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}") from None
 
 
 def _integer(name: str, value: Any) -> int:
@@ -121,6 +136,9 @@ def _output(out: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...
         raise ValueError(f"{name}: expected shape {shape}, got {out.shape}")
     if not out.flags.writeable:
         raise ValueError(f"{name}: is read-only")
+    first, end = byte_bounds(out)
+    if end - first < out.nbytes:
+        raise ValueError(f"{name}: its own elements overlap in memory")
     for a in inputs:
         if a is not None and np.may_share_memory(out, a) and np.shares_memory(out, a):
             raise ValueError(f"{name}: overlaps another argument in memory")
@@ -151,9 +169,6 @@ def _rows(a: Array, columns: int) -> Array:
 
 def _weights_fit(x: Any, w: Any, b: Any) -> None:
     """x (..., k), w (n, k), b (n,) or None"""
-    for name, a in (("x", x), ("w", w)):
-        if a is None:
-            raise TypeError(f"{name}: expected an array, got None")
     if w.ndim != 2:
         raise ValueError(f"w: expected shape (out_features, in_features), got {w.shape}")
     if x.ndim == 0:
@@ -192,7 +207,7 @@ def linear(
         z = np.empty(y.shape, y.dtype) if save and act.saves == "z" else None
         kernels.linear_forward(x, w, b, act, values, y, z)
         return (y, y if z is None else z) if save else y
-    x, w, b = _float_arrays(x=x, w=w, b=b)
+    x, w, b = _float_arrays(("b",), x=x, w=w, b=b)
     _weights_fit(x, w, b)
     y = _new_or_given(out, x.shape[:-1] + w.shape[:1], x.dtype, (x, w, b))
     written = _contiguous(y)
@@ -235,7 +250,7 @@ def linear_backward(
     if grads is not None:
         kernels.linear_backward(dy, x, w, saved, act, values, *grads, bool(accumulate))
         return grads
-    dy, x, w, saved = _float_arrays(dy=dy, x=x, w=w, saved=saved)
+    dy, x, w, saved = _float_arrays(("saved",), dy=dy, x=x, w=w, saved=saved)
     _weights_fit(x, w, None)
     n, k = w.shape
     _same_shape("dy", dy, (*x.shape[:-1], n))
@@ -418,7 +433,7 @@ def cross_entropy(
     loss (...) for every row and each row's own gradient. out: where to write dlogits.
     """
     kernels = active(backend)
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     label_smoothing = _number("label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
@@ -426,10 +441,16 @@ def cross_entropy(
     ignore_index = _integer("ignore_index", ignore_index)
     if not -(2**63) <= ignore_index < 2**63:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
-    given, target = target, np.asarray(target)
+    given, target = target, _array("target", target)
     soft = target.dtype.kind not in "iu" and target.shape != (0,)  # an empty list may be labels
+    if soft:
+        _probabilities_fit(target, _array("logits", logits).shape)
     logits, probabilities, weight, sample_weight = _float_arrays(
-        logits=logits, target=given if soft else None, weight=weight, sample_weight=sample_weight
+        ("weight", "sample_weight") if soft else ("target", "weight", "sample_weight"),
+        logits=logits,
+        target=given if soft else None,
+        weight=weight,
+        sample_weight=sample_weight,
     )
     if logits.ndim == 0:
         raise ValueError("logits: expected shape (..., classes), got a scalar")
@@ -463,6 +484,16 @@ def cross_entropy(
     return (loss if reduction == "none" else loss[0]), dlogits
 
 
+def _probabilities_fit(target: Array, logits: tuple[int, ...]) -> None:
+    """What is no array of integers must be probabilities; labels of another type are the likelier mistake."""
+    is_number = target.dtype.kind in "fb"
+    if not is_number or target.shape != logits:
+        raise (ValueError if is_number else TypeError)(
+            f"target: expected integer labels of shape {logits[:-1]} or class probabilities of shape {logits}, "
+            f"got {target.dtype} of shape {target.shape}"
+        )
+
+
 def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ignore_index: int) -> Array:
     """Integer labels as int64 (rows,), every one of them a class or `ignore_index`."""
     _same_shape("target", target, lead)
@@ -476,6 +507,6 @@ def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ig
         where = np.unravel_index(bad, lead) if lead else ()
         at = f"target[{', '.join(map(str, where))}]" if lead else "target"
         raise ValueError(
-            f"{at} is {labels[bad]}: expected 0 to {classes - 1}, or ignore_index {ignore_index}"
+            f"{at} is {labels[bad]}: expected {f'0 to {classes - 1}, or ' if classes else ''}ignore_index {ignore_index}"
         )
     return labels

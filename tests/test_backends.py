@@ -95,11 +95,12 @@ def test_a_backend_asked_for_by_name_and_missing():
 
 def test_unknown_names(monkeypatch):
     monkeypatch.setenv("FASTMLP_BACKEND", "nympy")
-    for ask, name in ((lambda: fastmlp.set_backend("sixth"), "sixth"), (which, "nympy")):
+    known = ", ".join(map(repr, backend.MODULES))
+    for ask, what in ((lambda: fastmlp.set_backend("sixth"), "backend: unknown 'sixth'"),
+                      (which, "FASTMLP_BACKEND: unknown 'nympy'")):  # fmt: skip
         with pytest.raises(ValueError) as raised:
             ask()
-        known = ", ".join(map(repr, backend.MODULES))
-        assert str(raised.value) == f"backend: unknown {name!r}; known are {known}"
+        assert str(raised.value) == f"{what}; known are {known}"
 
 
 def test_nothing_can_be_imported(monkeypatch):
@@ -122,7 +123,12 @@ def test_the_environment_is_read_in_a_new_process(python):
     ask = "import fastmlp; print(fastmlp.get_backend())"
     assert python(ask, FASTMLP_BACKEND="numpy") == "numpy\n"
     refused = "import fastmlp\ntry: fastmlp.get_backend()\nexcept ValueError as e: print(e)"
-    assert python(refused, FASTMLP_BACKEND="nympy").startswith("backend: unknown 'nympy'; known are 'cython', ")
+    assert python(refused, FASTMLP_BACKEND="nympy").startswith("FASTMLP_BACKEND: unknown 'nympy'; known are ")
+
+
+@pytest.mark.parametrize("name", ["FASTMLP_ISA", "FASTMLP_NUM_THREADS", "FASTMLP_BACKEND"])
+def test_show_config_says_which_setting_is_wrong(python, name):
+    assert f"none: {name}: " in python("import fastmlp; fastmlp.show_config()", **{name: "nonsense"})
 
 
 WRONG_THREADS = [

@@ -17,6 +17,7 @@ LOGITS, LABELS = np.ones((3, 5)), np.array([0, 4, 1])
 KNOWN = ", ".join(ACTIVATIONS)
 
 #: what is called -> the exception's type and its whole text. `out` is an array of the right shape and dtype.
+EITHER = "expected integer labels of shape (3,) or class probabilities of shape (3, 5)"
 WRONG = [
     # types of arrays
     (lambda out: ops.linear(X, W32, out=out),
@@ -27,7 +28,20 @@ WRONG = [
      TypeError, "x: expected float32 or float64, got float16"),
     (lambda out: ops.linear(X, W.astype(complex), out=out),
      TypeError, "w: expected float32 or float64, got complex128"),
-    (lambda out: ops.linear("x", W, out=out), TypeError, "x: expected float32 or float64, got <U1"),
+    (lambda out: ops.linear("x", W, out=out), TypeError, "x: expected an array, got 'x'"),
+    (lambda out: ops.linear_backward(DY, X, W, "relu", dx=out), TypeError, "saved: expected an array, got 'relu'"),
+    (lambda out: ops.linear(None, W, out=out), TypeError, "x: expected an array, got None"),
+    (lambda out: ops.linear(X, None, out=out), TypeError, "w: expected an array, got None"),
+    (lambda out: ops.linear_backward(None, X, W, dx=out), TypeError, "dy: expected an array, got None"),
+    (lambda out: ops.activation(None, "tanh", out=out), TypeError, "x: expected an array, got None"),
+    (lambda out: ops.activation_backward(None, X, "gelu", out=out), TypeError, "dy: expected an array, got None"),
+    (lambda out: ops.activation_backward(X, None, "gelu", out=out), TypeError, "saved: expected an array, got None"),
+    (lambda out: ops.softmax(None, out=out), TypeError, "x: expected an array, got None"),
+    (lambda out: ops.softmax_backward(X, None, out=out), TypeError, "y: expected an array, got None"),
+    (lambda out: ops.log_softmax_backward(X, None, out=out), TypeError, "y: expected an array, got None"),
+    (lambda out: ops.cross_entropy(None, LABELS, out=out), TypeError, "logits: expected an array, got None"),
+    (lambda out: ops.cross_entropy(None, LOGITS, out=out), TypeError, "logits: expected an array, got None"),
+    (lambda out: ops.cross_entropy(LOGITS, None, out=out), TypeError, "target: expected an array, got None"),
     (lambda out: ops.linear(X, [[None] * 4] * 2, out=out),
      TypeError, "w: expected float32 or float64, got object"),
     (lambda out: ops.linear(X.astype(">f8"), W, out=out), TypeError, "x: expected float32 or float64, got >f8"),
@@ -41,6 +55,8 @@ WRONG = [
      "weight: expected float64 as logits is, got float32; convert one of them"),
     (lambda out: ops.cross_entropy(LOGITS.astype(F32), LOGITS, out=out), TypeError,
      "target: expected float32 as logits is, got float64; convert one of them"),
+    (lambda out: ops.cross_entropy(LOGITS, LABELS.astype(object), out=out), TypeError,
+     f"target: {EITHER}, got object of shape (3,)"),
     # shapes
     (lambda out: ops.linear(X, np.ones((2, 5)), out=out), ValueError,
      "x: expected shape (..., 5) to fit w (2, 5), got (3, 4)"),
@@ -63,7 +79,11 @@ WRONG = [
     (lambda out: ops.cross_entropy(LOGITS, LABELS[:2], out=out),
      ValueError, "target: expected shape (3,), got (2,)"),
     (lambda out: ops.cross_entropy(LOGITS, LOGITS[:2], out=out),
-     ValueError, "target: expected shape (3, 5), got (2, 5)"),
+     ValueError, f"target: {EITHER}, got float64 of shape (2, 5)"),
+    (lambda out: ops.cross_entropy(LOGITS, LABELS.astype(float), out=out),
+     ValueError, f"target: {EITHER}, got float64 of shape (3,)"),
+    (lambda out: ops.cross_entropy(LOGITS, [True, False, True], out=out),
+     ValueError, f"target: {EITHER}, got bool of shape (3,)"),
     (lambda out: ops.cross_entropy(LOGITS, np.eye(3, 5, dtype=int), out=out), ValueError,
      "target: expected shape (3,), got (3, 5)"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS, np.ones(4), out=out), ValueError,
@@ -81,9 +101,17 @@ WRONG = [
     (lambda out: ops.activation(X, None, out=out), TypeError, "activation: expected a name, got NoneType"),
     (lambda out: ops.activation(X, np.tanh, out=out), TypeError, "activation: expected a name, got ufunc"),
     (lambda out: ops.activation(X, "relu", alpha=1.0, out=out), TypeError,
-     "activation 'relu' takes no parameters; got 'alpha'"),
+     "unexpected keyword argument 'alpha': activation 'relu' takes no parameters"),
     (lambda out: ops.linear(X, W, B, "softplus", alpha=1.0, out=out), TypeError,
-     "activation 'softplus' takes beta, threshold; got 'alpha'"),
+     "unexpected keyword argument 'alpha': activation 'softplus' takes beta, threshold"),
+    (lambda out: ops.linear(X, W, bias=B, out=out), TypeError,
+     "unexpected keyword argument 'bias': activation 'identity' takes no parameters"),
+    (lambda out: ops.activation(X, "Swish", out=out), ValueError,
+     f"activation: unknown 'Swish'; did you mean 'silu'? known are {KNOWN}"),
+    (lambda out: ops.activation(X, "elu", alpha=10**400, out=out), TypeError,
+     "alpha: expected a number, got int"),
+    (lambda out: ops.activation(X, "elu", alpha=np.ones(2), out=out), TypeError,
+     "alpha: expected a number, got ndarray"),
     (lambda out: ops.activation(X, "elu", alpha="1", out=out), TypeError, "alpha: expected a number, got str"),
     (lambda out: ops.activation(X, "elu", alpha=None, out=out),
      TypeError, "alpha: expected a number, got NoneType"),
@@ -110,6 +138,10 @@ WRONG = [
      f"target: label {2**64 - 100} is out of range for 5 classes"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS, reduction="avg", out=out), ValueError,
      "reduction: expected one of none, mean, sum, got 'avg'"),
+    (lambda out: ops.cross_entropy(LOGITS, LABELS, reduction=np.ones(2), out=out), ValueError,
+     "reduction: expected one of none, mean, sum, got array([1., 1.])"),
+    (lambda out: ops.cross_entropy(np.ones((2, 0)), [0, -100]), ValueError,
+     "target[0] is 0: expected ignore_index -100"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS, label_smoothing=1.5, out=out), ValueError,
      "label_smoothing: expected 0 to 1, got 1.5"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS, label_smoothing=np.nan, out=out), ValueError,
@@ -123,6 +155,7 @@ WRONG = [
     (lambda out: ops.softmax(X, (0, 1), out=out), TypeError, "axis: expected an int, got tuple"),
     (lambda out: ops.softmax(X, backend="tpu", out=out), ValueError,
      f"backend: unknown 'tpu'; known are {', '.join(map(repr, MODULES))}"),
+    (lambda out: ops.softmax(X, backend=["numpy"], out=out), TypeError, "backend: expected a name, got list"),
 ]  # fmt: skip
 
 
@@ -171,6 +204,7 @@ WRONG_OUTS = [
     (lambda: np.zeros(9), ValueError, "expected shape (3, 3), got (9,)"),
     (lambda: read_only(np.zeros((3, 3))), ValueError, "is read-only"),
     (lambda: np.broadcast_to(0.0, (3, 3)), ValueError, "is read-only"),
+    (lambda: as_strided(np.zeros(5), (3, 3), (8, 8)), ValueError, "its own elements overlap in memory"),
 ]
 
 
