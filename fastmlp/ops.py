@@ -506,7 +506,6 @@ def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ig
     if bad >= 0:
         where = np.unravel_index(bad, lead) if lead else ()
         at = f"target[{', '.join(map(str, where))}]" if lead else "target"
-        raise ValueError(
-            f"{at} is {labels[bad]}: expected {f'0 to {classes - 1}, or ' if classes else ''}ignore_index {ignore_index}"
-        )
+        known = f"0 to {classes - 1}, or " if classes else ""
+        raise ValueError(f"{at} is {labels[bad]}: expected {known}ignore_index {ignore_index}")
     return labels

@@ -24,7 +24,7 @@ def default_num_threads() -> int:
 def cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """CPUs that the process's cgroup and those around it grant, v2 or v1; a very large number without a limit.
 
-    root: where the cgroups are mounted. own: the file that says which is the process's, in lines `number:controllers:/path`.
+    root: where the cgroups are mounted. own: the file of lines `number:controllers:/path` that says which are the process's.
     """
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
@@ -35,7 +35,8 @@ def cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/sel
         if controllers == "":
             grants += [_granted(group, "cpu.max") for group in _upwards(root, path)]
         elif "cpu" in controllers.split(","):
-            grants += [_granted(group, "cpu.cfs_quota_us", "cpu.cfs_period_us") for group in _upwards(root / "cpu", path)]
+            files = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            grants += [_granted(group, *files) for group in _upwards(root / "cpu", path)]
     return max(1, ceil(min(grants)))
 
 
