@@ -14,7 +14,8 @@ CONTRACT = f"{KERNELS}.contract"
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
     "fastmlp": {"fastmlp.ops", "fastmlp.backend"},
-    "fastmlp.ops": {"fastmlp.backend", "fastmlp._fast", CONTRACT},
+    "fastmlp.ops": {"fastmlp.backend", "fastmlp.checks", "fastmlp._fast", CONTRACT},
+    "fastmlp.checks": {"fastmlp._fast", CONTRACT},
     "fastmlp._fast": set(),
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),

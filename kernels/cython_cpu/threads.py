@@ -24,7 +24,7 @@ def default_num_threads() -> int:
 def cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """CPUs that the process's cgroup and those around it grant, v2 or v1; a very large number without a limit.
 
-    root: where the cgroups are mounted. own: the file of lines `number:controllers:/path` that says which are the process's.
+    root: where the cgroups are mounted. own: the file of lines `number:controllers:/path` that names the process's.
     """
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
