@@ -12,9 +12,24 @@ struct cross_entropy_job {
     real unit, scale; /* of the gradient: unit * scale is 1 / divisor for "mean", which alone might overflow */
 };
 
-/* Labels without smoothing: a is 0 but at the label. */
+/* Labels without smoothing: a is 0 but at the label. Here for a row that fits in a register. */
+INLINE double short_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
+                        ptrdiff_t classes) {
+    vec lane;
+    UNROLL for (int i = 0; i < VLEN; i++) lane[i] = (real)i;
+    const vec z = row_load(x, classes, v_set(-INFINITY));
+    const real top = v_hmax(z);
+    const vec e = v_exp_nonpos(z - top);
+    const real sum = v_sum(e), share = a * job->unit * job->scale;
+    const vec hit = v_sel(v_eq(lane, v_set((real)label)), v_set(share), v_set(0));
+    row_store(dx, e * (share / sum) - hit, classes);
+    return a == 0 ? 0 : a * (LOG(sum) - (x[label] - top));
+}
+
+/* The same for any row. */
 static double sparse_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
                          ptrdiff_t classes) {
+    if (classes <= VLEN) return short_row(job, x, label, a, dx, classes);
     const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes), share = a * job->unit * job->scale;
     const vec factor = v_set(share / sum);
     EACH_VECTOR(classes) row_store(dx + at, row_load(dx + at, n, factor) * factor, n);
