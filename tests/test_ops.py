@@ -407,3 +407,14 @@ def test_mean_over_weights_whose_reciprocal_no_float_holds(target, smoothing):
         return ops.cross_entropy(logits, target, label_smoothing=smoothing, **weights)[1]
 
     np.testing.assert_allclose(gradient(1e-40), gradient(1), rtol=1e-4, atol=1e-5)  # 1e-40 has 16 bits
+    np.testing.assert_allclose(gradient(1e38), gradient(1), rtol=1e-5, atol=1e-6)
+
+
+def test_mean_over_weights_that_are_negative_or_add_up_to_nothing():
+    """Weights of -1e32 give what weights of 1 give; where the weights of the labels are 0, the gradient is 0."""
+    logits = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    ones = ops.cross_entropy(logits, [0, 1])[1]
+    negative = ops.cross_entropy(logits, [0, 1], np.full(3, -1e32, np.float32))[1]
+    np.testing.assert_allclose(negative, ones, rtol=1e-5, atol=1e-6)
+    nothing = ops.cross_entropy(logits, [0, 0], np.array([0, 1e33, 1], np.float32), label_smoothing=0.1)[1]
+    np.testing.assert_array_equal(nothing, 0)

@@ -27,7 +27,7 @@ def cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/sel
     root: where the cgroups are mounted. own: the file of lines `number:controllers:/path` that names the process's.
     """
     try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in own.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         lines = []
     grants = [UNLIMITED]

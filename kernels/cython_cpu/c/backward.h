@@ -13,7 +13,7 @@
 #include "matmul.h"
 #include "outer.h"
 
-/* Columns of dz to a task, and rows of it whose sum is one chain. */
+/* Columns of dz to a task, and rows of it, at most, whose sum is one chain. */
 enum { STRIP = 64, SUM_ROWS = 256 };
 
 /* A layer is tall with so many rows, and no more weights than this. */
@@ -21,15 +21,15 @@ enum { TALL = 1024, SMALL_WEIGHTS = 4096 };
 /* Rows of a group, at least; groups, at most; reals of dz and x in a chunk. */
 enum { GROUP_ROWS = 256, GROUPS = 16, CHUNK = 16384 };
 
-/* dz = dy act'(saved), where dz is not NULL, for `rows` rows of width <= STRIP, `stride` apart; sums[j] += Σ_i dz[i][j] */
-static void derive_block(const struct linear_backward *b, const real *dy, const real *saved, real *dz, real *sums,
-                         ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t width) {
-    if (dz) {
-        act_backward(b->act, dy, saved, dz, sums, stride, rows, width);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < rows; i++, dy += stride)
-        for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
+/* dz = dy act'(saved), where dz is not NULL, for `rows` rows of width <= STRIP, `stride` apart, from the element `at` of dy
+ * and saved on; sums[j] += Σ_i dz[i][j], where sums is not NULL */
+static void derive_block(const struct linear_backward *b, ptrdiff_t at, real *dz, real *sums, ptrdiff_t stride,
+                         ptrdiff_t rows, ptrdiff_t width) {
+    const real *dy = (const real *)b->dy + at;
+    if (dz) act_backward(b->act, dy, (const real *)b->saved + at, dz, sums, stride, rows, width);
+    else
+        for (ptrdiff_t i = 0; i < rows; i++, dy += stride)
+            for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
 }
 
 /* The same for `cols` columns from `column`, and `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz and db point to the
@@ -41,13 +41,12 @@ static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t row
         for (ptrdiff_t c = 0; c < cols; c += STRIP) {
             const ptrdiff_t width = least(STRIP, cols - c), at = (row + i) * b->n + column + c;
             const ptrdiff_t count = least(SUM_ROWS, rows - i), odd = count % together, even = count - odd;
-            const real *dy = (const real *)b->dy + at, *saved = (const real *)b->saved + at;
-            real sums[STRIP] = {0}, *to = dz ? dz + i * b->n + c : NULL;
-            derive_block(b, dy, saved, to, sums, together * b->n, even / together, together * width);
-            if (odd) derive_block(b, dy + even * b->n, saved + even * b->n, to ? to + even * b->n : NULL, sums, b->n, odd, width);
-            if (db)
-                for (ptrdiff_t t = 0; t < together; t++)
-                    for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[t * width + j];
+            real sums[STRIP] = {0}, *to = dz ? dz + i * b->n + c : NULL, *rest = dz ? to + even * b->n : NULL;
+            derive_block(b, at, to, db ? sums : NULL, together * b->n, even / together, together * width);
+            if (odd) derive_block(b, at + even * b->n, rest, db ? sums : NULL, b->n, odd, width);
+            if (!db) continue;
+            for (ptrdiff_t t = 0; t < together; t++)
+                for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[t * width + j];
         }
 }
 

@@ -34,12 +34,12 @@ enum { TURN = 5 };
 enum { MANY = 128 };
 INLINE int prefers_turned(const struct linear_forward *f) {
     const double m = (double)f->m, k = (double)f->k, n = (double)f->n;
-    const double turns = 2 * (double)parts(f->k * round_up(f->m, 2 * VLEN), V_BLOCK) - 1; /* of each tile of C */
+    const double turns = 2 * (double)parts(f->k * round_up(f->m, 2 * VLEN), V_BLOCK) - 1; /* of each tile, about */
     return f->m < f->n && f->m <= MANY && m * k + m * n * turns * TURN / 2 < n * k;
 }
 
 /* y = x wᵀ + b, or its transpose as w xᵀ + b: as tiles, in the way that turns less; in few rows, as dot products. Which one
- * depends on the shapes alone, and only the dot products add up in another order. */
+ * depends on shapes and strides alone, and only the dot products add up in another order. */
 static int linear_forward(const struct linear_forward *f) {
     real *c = f->z ? f->z : f->y;
     real *y = f->act.code == ACT_identity || f->act.code == ACT_relu ? NULL : f->y;

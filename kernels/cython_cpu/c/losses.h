@@ -9,7 +9,7 @@
 struct cross_entropy_job {
     const struct cross_entropy *c;
     double divisor;
-    real unit, scale; /* of the gradient: unit * scale is 1 / divisor for "mean", which alone might overflow */
+    real unit, scale; /* of the gradient: unit * scale is 1 / divisor for "mean", which alone might be no normal number */
 };
 
 /* Labels without smoothing: a is 0 but at the label. Here for a row that fits in a register. */
@@ -125,8 +125,10 @@ static void cross_entropy(const struct cross_entropy *c) {
     struct cross_entropy_job j = {c, 1, 1, 1};
     if (c->reduction == REDUCE_MEAN) {
         j.divisor = divisor(c);
-        if (j.divisor < REAL_MIN) j.unit = (real)(1ll << (MANTISSA + 1));
-        j.scale = j.divisor != 0 ? (real)(1 / (j.divisor * j.unit)) : 0;
+        const double size = fabs(j.divisor), shift = (double)(1ll << (MANTISSA + 1));
+        if (size < REAL_MIN && size > 0) j.unit = (real)shift;
+        if (size > 1 / REAL_MIN) j.unit = (real)(1 / shift);
+        j.scale = size != 0 ? (real)(1 / (j.divisor * j.unit)) : 0;
     }
     const ptrdiff_t run = rows_per_task(c->classes);
     pool_run(cross_entropy_task, &j, (c->rows + run - 1) / run);

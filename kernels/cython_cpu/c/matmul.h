@@ -7,8 +7,8 @@
  *         panels  →  one tile of C in registers
  *       the activation over the strips just written, while they are in the cache
  *
- * the loop order of Goto & van de Geijn 2008, less its packing of S: the tile reads S through any row stride. Where
- * V's rows are contiguous and few strips use them, V is not copied either. A C whose columns are contiguous is made tile by
+ * the loop order of Goto & van de Geijn 2008, but nothing is copied without need: the tile reads S through any row stride,
+ * unless that is a bad one for the caches, and V's rows too, if they are contiguous and few strips use them. A C whose columns are contiguous is made tile by
  * tile in scratch, and turned. */
 #ifndef MATMUL_H
 #define MATMUL_H
@@ -51,8 +51,8 @@ struct matmul {
     uint64_t number; /* of this job: tells whose panels a thread's scratch holds */
 };
 
-/* A product with so few terms is a matter of writing C. If it is too large for the caches, and a strip of it lies in one piece,
- * wide tiles write that in long runs. */
+/* A product with so few terms is a matter of writing C. If it is too large for the caches, and no wider than MAX_COLS, so that
+ * a strip of it lies in one piece, wide tiles write that in long runs. */
 enum { SHORT = 16, SHORT_C = 6000000 / sizeof(real) };
 
 /* To share fewer outputs, every thread would have to fetch nearly all of both operands. */
@@ -61,8 +61,8 @@ enum { FEW_OUTPUTS = 4096 };
 /* Reals of an array that no cache holds; and reals of V that the strips read, more than comes from the caches. */
 enum { LARGE = 33554432 / sizeof(real), LARGE_V = 12000000 / sizeof(real) };
 
-/* Strips of S, at most, that are packed at a time: enough for long runs of memory. And in a task, if columns need not be
- * split for it. */
+/* Strips of S, at most, that are packed at a time: enough for long runs of memory. A task has as many, if there are enough
+ * rows for all threads; if not, it is columns that are shared out. */
 enum { STRIPS = 8 };
 
 /* Rows of C, at least, to which the activation is applied at a time. */
@@ -100,8 +100,8 @@ static void plan(struct matmul *j) {
     const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
-    const ptrdiff_t tile = tile_rows(j->vectors), high = parts(j->m, STRIPS * tile); /* columns stay together, if there are rows */
-    while (j->col_block > width && high * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
+    const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, STRIPS * tile);
+    while (j->col_block > width && by_rows * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
     j->row_block = j->m;
     if (j->col_blocks < wanted) j->row_block = round_up(parts(j->m, parts(wanted, j->col_blocks)), (tile + 1) / 2);
@@ -159,7 +159,8 @@ INLINE ptrdiff_t panel_width(const struct matmul *j, ptrdiff_t cols, ptrdiff_t c
 
 /* V[p..p+k][column..column+cols] in panels, unless they are there from the task before. Where V is read in place, only
  * a last panel that is not full is copied, so that the tile may read whole vectors. */
-static void give_panels(const struct matmul *j, struct panels *own, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t k) {
+static void give_panels(const struct matmul *j, struct panels *own, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p,
+                        ptrdiff_t k) {
     if (own->job == j->number && own->column == column && own->k == p) return;
     const ptrdiff_t width = j->vectors * VLEN, whole = cols / width * width;
     const real *from = j->v.data + p * j->v.row + column * j->v.col;

@@ -6,7 +6,7 @@
 
 enum { LINE = 64 / sizeof(real) }; /* of the cache */
 
-/* How many rows, each on another page, are fetched before they are read. */
+/* How many rows, too far apart for the hardware to foresee, are fetched before they are read. */
 enum { AHEAD = 8 };
 INLINE void fetch(const real *p, ptrdiff_t count) {
     for (ptrdiff_t j = 0; j < count; j += LINE) __builtin_prefetch(p + j, 0, 3);
@@ -60,7 +60,7 @@ static void pack_panels(const real *from, ptrdiff_t row, real *to, ptrdiff_t wid
     for (ptrdiff_t p = 0; p < k; p++, from += row) {
         real *at = to + p * width;
         for (ptrdiff_t c = 0; c < cols; c += width, at += k * width) {
-            fetch(from + AHEAD * row + c, width);
+            if (p + AHEAD < k) fetch(from + AHEAD * row + c, width);
             for (ptrdiff_t j = 0; j < width; j += VLEN) v_store(at + j, v_load(from + c + j));
         }
     }
@@ -69,10 +69,11 @@ static void pack_panels(const real *from, ptrdiff_t row, real *to, ptrdiff_t wid
 /* Likewise from[p*row + r] for p < k, r < rows in strips of `height` rows, STRIP_SPACE(height, k) reals each; a last one may be
  * lower. from[p*row + valid] must not be read. What a vector holds beyond a strip is overwritten by the next of the strip. */
 #define STRIP_SPACE(height, k) ((height) * (k) + VLEN)
-static void pack_strips(const real *from, ptrdiff_t row, real *to, ptrdiff_t height, ptrdiff_t k, ptrdiff_t rows, ptrdiff_t valid) {
+static void pack_strips(const real *from, ptrdiff_t row, real *to, ptrdiff_t height, ptrdiff_t k, ptrdiff_t rows,
+                        ptrdiff_t valid) {
     for (ptrdiff_t p = 0; p < k; p++, from += row) {
         real *at = to;
-        fetch(from + AHEAD * row, rows);
+        if (p + AHEAD < k) fetch(from + AHEAD * row, rows);
         for (ptrdiff_t r = 0; r < rows; r += height, at += STRIP_SPACE(height, k)) {
             const ptrdiff_t here = rows - r < height ? rows - r : height;
             for (ptrdiff_t i = 0; i < here; i += VLEN) {
