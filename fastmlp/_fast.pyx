@@ -113,6 +113,24 @@ cdef inline bint _is_matrix(object a, int type_num, cnp.npy_intp rows, cnp.npy_i
     )
 
 
+def labels_output(logits, target, weight, sample_weight, out):
+    """`out`, or a new array where it is None, for the gradient of cross-entropy of plain logits (m, n) with int64 labels (m,)
+    and no weights; None if not so simple."""
+    cdef int type_num = _float_type(logits)
+    if type_num < 0 or weight is not None or sample_weight is not None or not _is_plain(target, cnp.NPY_INT64):
+        return None
+    cdef cnp.ndarray la = target
+    if cnp.PyArray_NDIM(la) != 1 or not cnp.PyArray_IS_C_CONTIGUOUS(la):
+        return None
+    cdef cnp.npy_intp rows = cnp.PyArray_DIM(la, 0)
+    if cnp.PyArray_NDIM(<cnp.ndarray>logits) != 2 or not _is_matrix(
+        logits, type_num, rows, cnp.PyArray_DIM(<cnp.ndarray>logits, 1)
+    ):
+        return None
+    out = output_like(out, logits)
+    return out if out is not None and _apart(out, la) else None
+
+
 cdef object _gradient(object wanted, int ndim, cnp.npy_intp *shape, int type_num, tuple inputs):
     """A new array where True is wanted, None where False, the array that was given if it will do; NotImplemented if not."""
     if wanted is False:

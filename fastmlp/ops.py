@@ -32,10 +32,13 @@ from .checks import (
 )
 
 try:
-    from ._fast import linear_gradients, linear_output, output_like
+    from ._fast import labels_output, linear_gradients, linear_output, output_like
 except ModuleNotFoundError:  # not built: checks.py does it all
 
     def output_like(out: Any, first: Any, *others: Any) -> Any:
+        return None
+
+    def labels_output(logits: Any, target: Any, weight: Any, sample_weight: Any, out: Any) -> Any:
         return None
 
     def linear_output(x: Any, w: Any, b: Any, out: Any) -> Any:
@@ -324,6 +327,13 @@ def cross_entropy(
     ignore_index = integer("ignore_index", ignore_index)
     if not -(2**63) <= ignore_index < 2**63:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
+    dlogits = labels_output(logits, target, weight, sample_weight, out)
+    if dlogits is not None:
+        rows, classes = dlogits.shape
+        _known(kernels, target, (rows,), classes, ignore_index)
+        loss = np.empty(rows if reduction == "none" else 1, dlogits.dtype)
+        kernels.cross_entropy(logits, target, None, None, ignore_index, label_smoothing, reduction, loss, dlogits)
+        return (loss if reduction == "none" else loss[0]), dlogits
     given, target = target, as_array("target", target)
     soft = target.dtype.kind not in "iu" and target.shape != (0,)  # an empty list may be labels
     if soft:
@@ -374,11 +384,15 @@ def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ig
         raise ValueError(f"target: label {target.max()} is out of range for {classes} classes")
     if target.dtype != np.int64 or target.ndim != 1 or not target.flags.carray:
         target = np.require(target, np.int64, ["C", "A"]).reshape(-1)
-    labels = target
+    _known(kernels, target, lead, classes, ignore_index)
+    return target
+
+
+def _known(kernels: Any, labels: Any, lead: tuple[int, ...], classes: int, ignore_index: int) -> None:
+    """ValueError unless every one of the labels (rows,) of shape `lead` is a class or `ignore_index`."""
     bad = kernels.find_bad_label(labels, classes, ignore_index)
     if bad >= 0:
         where = np.unravel_index(bad, lead) if lead else ()
         at = f"target[{', '.join(map(str, where))}]" if lead else "target"
         known = f"0 to {classes - 1}, or " if classes else ""
         raise ValueError(f"{at} is {labels[bad]}: expected {known}ignore_index {ignore_index}")
-    return labels
