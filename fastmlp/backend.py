@@ -32,14 +32,17 @@ _default: ModuleType | None = None  # set_backend's, or what the environment or 
 _in_context: ContextVar[ModuleType | None] = ContextVar("fastmlp_backend", default=None)
 
 
-def load(name: str) -> ModuleType:
-    """The backend of that name. ValueError: no such backend; RuntimeError: it cannot be imported here."""
+def load(name: str, setting: str = "backend") -> ModuleType:
+    """The backend of that name, asked for by `setting`.
+
+    ValueError: no such backend; RuntimeError: it cannot be imported here.
+    """
     if not isinstance(name, str):
         raise TypeError(f"backend: expected a name, got {type(name).__name__}")
     if name in _loaded:
         return _loaded[name]
     if name not in MODULES:
-        raise ValueError(f"backend: unknown {name!r}; known are {', '.join(map(repr, MODULES))}")
+        raise ValueError(f"{setting}: unknown {name!r}; known are {', '.join(map(repr, MODULES))}")
     try:
         module = import_module(MODULES[name])
     except ImportError as e:
@@ -59,9 +62,7 @@ def _choose() -> ModuleType:
     global _default
     asked = os.environ.get("FASTMLP_BACKEND")
     if asked:
-        if asked not in MODULES:
-            raise ValueError(f"FASTMLP_BACKEND: unknown {asked!r}; known are {', '.join(map(repr, MODULES))}")
-        _default = load(asked)
+        _default = load(asked, "FASTMLP_BACKEND")
         return _default
     for name in AUTOMATIC:
         try:

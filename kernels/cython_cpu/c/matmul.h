@@ -8,8 +8,8 @@
  *       the activation over the strips just written, while they are in the cache
  *
  * the loop order of Goto & van de Geijn 2008, but nothing is copied without need: the tile reads S through any row stride,
- * unless that is a bad one for the caches, and V's rows too, if they are contiguous and few strips use them. A C whose columns are contiguous is made tile by
- * tile in scratch, and turned. */
+ * unless that is a bad one for the caches, and V's rows too, if they are contiguous and few strips use them. A C whose columns
+ * are contiguous is made tile by tile in scratch, and turned. */
 #ifndef MATMUL_H
 #define MATMUL_H
 
@@ -18,7 +18,7 @@
 #include "pool.h"
 #include "tile.h"
 
-/* Reals in a packed block of V and in packed strips of S: most of an L2 cache of 512 KiB, or of 1 MiB with AVX-512. */
+/* Reals in a packed block of V and in packed strips of S: more than half of an L2 cache of 512 KiB, or of 1 MiB with AVX-512. */
 #if defined(ISA_AVX512)
 enum { V_BLOCK = 524288 / sizeof(real), S_BLOCK = 196608 / sizeof(real) };
 #else
