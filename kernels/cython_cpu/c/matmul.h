@@ -18,13 +18,14 @@
 #include "pool.h"
 #include "tile.h"
 
-/* Reals in a packed block of V and in packed strips of S: more than half of an L2 cache of 512 KiB, or of 1 MiB with AVX-512. */
+/* Reals in a packed block of V and in packed strips of S: more than half of an L2 cache of 512 KiB, or of 1 MiB with AVX-512;
+ * columns of a block; bytes from row to row of V that are far. */
 #if defined(ISA_AVX512)
-enum { V_BLOCK = 524288 / sizeof(real), S_BLOCK = 196608 / sizeof(real) };
+enum { V_BLOCK = 524288 / sizeof(real), S_BLOCK = 196608 / sizeof(real), MAX_COLS = 1024 / sizeof(real), APART = 2048 };
 #else
-enum { V_BLOCK = 196608 / sizeof(real), S_BLOCK = 98304 / sizeof(real) };
+enum { V_BLOCK = 262144 / sizeof(real), S_BLOCK = 98304 / sizeof(real), MAX_COLS = 512 / sizeof(real), APART = 512 };
 #endif
-enum { MAX_WIDTH = MAX_VECTORS * VLEN, MAX_COLS = 1024 / sizeof(real) };
+enum { MAX_WIDTH = MAX_VECTORS * VLEN };
 
 /* Terms that are summed one after the other; the sums of such blocks are then added up. Shorter chains round less, and
  * as the blocks depend on k alone, so do the bits. */
@@ -110,11 +111,11 @@ static void plan(struct matmul *j) {
 
     const ptrdiff_t strips = parts(least(j->m, j->row_block), j->strip);
     const ptrdiff_t panels = parts(least(j->n, j->col_block), width);
-    /* V's rows a multiple of the page apart fall into few sets of the caches: already a second strip would not find them
-     * there. From beyond the caches, the long runs of a copy come faster than the short ones of a tile. */
+    /* V's rows far apart fall into few sets of L1, a multiple of the page apart of L2 too: already a second strip would not find
+     * them there. From beyond the caches, the long runs of a copy come faster than the short ones of a tile. */
     const size_t apart = j->v.row * sizeof(real);
     const int far = strips * j->k * j->n >= LARGE_V || strips >= (apart % 4096 ? 4 : 2);
-    j->pack_v = j->v.col != 1 || (apart >= 2048 && far);
+    j->pack_v = j->v.col != 1 || (apart >= APART && far);
     /* S's rows a multiple of the page apart fall into one set of L1; its columns far apart miss it */
     j->pack_s = j->s.col == 1 ? j->k > 64 && j->s.row * sizeof(real) % 4096 == 0
               : j->s.row == 1 ? panels > 1 && j->s.col * sizeof(real) >= 1024 : 1;
@@ -198,23 +199,26 @@ INLINE void run_blocks(const struct matmul *j, struct tile *t, ptrdiff_t rows, p
     t->s = s; /* for the next panel */
 }
 
-/* C[i..i+rows][column..column+cols] from the strip that `t` has and the panels of own */
+/* C[i..i+rows][column..column+cols] from the strip that `t` has and the panels of own: all whole ones in one go, unless C has
+ * to be turned, and then what is left. */
 INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows,
                       ptrdiff_t row_end, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t depth) {
     const int turned = j->c_col != 1, fetches = j->s.col == 1 && i + rows < row_end;
-    for (ptrdiff_t c = 0, width; c < cols; c += width) {
-        width = panel_width(j, cols, c);
-        const int in_place = !j->pack_v && cols - c >= width;
+    const ptrdiff_t whole = cols & -(ptrdiff_t)(j->vectors * VLEN); /* a power of 2 */
+    for (ptrdiff_t c = 0; c < cols; c += t->cols) {
+        const int in_place = !j->pack_v && c < whole;
+        const ptrdiff_t width = panel_width(j, cols, c);
+        t->cols = turned ? least(width, cols - c) : c < whole ? whole - c : cols - c;
         t->v = in_place ? j->v.data + p * j->v.row + column + c : own->v + (j->pack_v ? c * depth : 0);
         t->v_row = in_place ? j->v.row : width;
-        t->cols = (int)least(width, cols - c);
+        t->v_panel = in_place ? width : width * depth;
         t->next = fetches && c == 0 ? j->s.data + (i + rows) * j->s.row + p : NULL;
         t->bias = j->bias ? j->bias + (j->bias_by_rows ? i : column + c) : NULL;
         real *at = j->c + i * j->c_row + (column + c) * j->c_col;
         if (!turned) t->c = at;
-        else if (j->add || p > 0) turn(at, j->c_col, t->c, t->c_row, t->cols, (int)rows);
+        else if (j->add || p > 0) turn(at, j->c_col, t->c, t->c_row, (int)t->cols, (int)rows);
         run_blocks(j, t, rows, width, p, depth);
-        if (turned) turn(t->c, t->c_row, at, j->c_col, (int)rows, t->cols);
+        if (turned) turn(t->c, t->c_row, at, j->c_col, (int)rows, (int)t->cols);
     }
 }
 

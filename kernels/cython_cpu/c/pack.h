@@ -12,18 +12,6 @@ INLINE void fetch(const real *p, ptrdiff_t count) {
     for (ptrdiff_t j = 0; j < count; j += LINE) __builtin_prefetch(p + j, 0, 3);
 }
 
-/* The VLEN × VLEN transpose of r, by log2(VLEN) perfect shuffles. */
-INLINE void transpose(vec *r) {
-    UNROLL for (int stage = 1; stage < VLEN; stage *= 2) {
-        vec t[VLEN];
-        UNROLL for (int i = 0; i < VLEN / 2; i++) {
-            t[2 * i] = v_zip_lo(r[i], r[i + VLEN / 2]);
-            t[2 * i + 1] = v_zip_hi(r[i], r[i + VLEN / 2]);
-        }
-        UNROLL for (int i = 0; i < VLEN; i++) r[i] = t[i];
-    }
-}
-
 /* to[p*width + j] = from[j*stride + p] for p < k, j < cols <= VLEN: rows that lie along p, turned; 0 beyond cols */
 static void pack_turned(const real *from, ptrdiff_t stride, real *to, ptrdiff_t width, ptrdiff_t k, int cols) {
     ptrdiff_t p = 0;
@@ -31,7 +19,7 @@ static void pack_turned(const real *from, ptrdiff_t stride, real *to, ptrdiff_t 
         vec r[VLEN];
         UNROLL for (int j = 0; j < VLEN; j++) r[j] = v_load(from + (j < cols ? j : 0) * stride + p);
         if (cols < VLEN) for (int j = cols; j < VLEN; j++) r[j] = v_set(0);
-        transpose(r);
+        v_transpose(r);
         UNROLL for (int q = 0; q < VLEN; q++) v_store(to + (p + q) * width, r[q]);
     }
     for (; p < k; p++)
@@ -71,10 +59,14 @@ static void pack_panels(const real *from, ptrdiff_t row, real *to, ptrdiff_t wid
 #define STRIP_SPACE(height, k) ((height) * (k) + VLEN)
 static void pack_strips(const real *from, ptrdiff_t row, real *to, ptrdiff_t height, ptrdiff_t k, ptrdiff_t rows,
                         ptrdiff_t valid) {
+    const ptrdiff_t reach = (height + VLEN - 1) / VLEN * VLEN; /* of whole vectors */
     for (ptrdiff_t p = 0; p < k; p++, from += row) {
-        real *at = to;
+        real *at = to + p * height;
         if (p + AHEAD < k) fetch(from + AHEAD * row, rows);
-        for (ptrdiff_t r = 0; r < rows; r += height, at += STRIP_SPACE(height, k)) {
+        ptrdiff_t r = 0;
+        for (; r + height <= rows && r + reach <= valid; r += height, at += STRIP_SPACE(height, k))
+            for (ptrdiff_t i = 0; i < height; i += VLEN) v_store(at + i, v_load(from + r + i));
+        for (at -= p * height; r < rows; r += height, at += STRIP_SPACE(height, k)) {
             const ptrdiff_t here = rows - r < height ? rows - r : height;
             for (ptrdiff_t i = 0; i < here; i += VLEN) {
                 const ptrdiff_t left = valid - r - i;
@@ -94,7 +86,7 @@ static void turn(const real *from, ptrdiff_t from_row, real *to, ptrdiff_t to_ro
                 const real *p = from + (i + (q < m ? q : 0)) * from_row + j;
                 r[q] = n == VLEN ? v_load(p) : v_load_n(p, n);
             }
-            transpose(r);
+            v_transpose(r);
             UNROLL for (int q = 0; q < VLEN; q++) {
                 if (q >= n) continue;
                 real *p = to + (j + q) * to_row + i;

@@ -1,4 +1,4 @@
-/* The matmul tile: C (rows, cols) = start + S (rows, k) · V (k, cols), held in registers.
+/* The matmul tile: C (rows, cols) = start + S (rows, k) · V (k, cols), held in registers; one after the other, along a row.
  *
  * V enters as whole vectors along the columns, S as scalars that are broadcast. An element's sum is one chain of
  * multiply-adds over k in order, whatever the tile's shape: results do not depend on how C was cut into tiles. */
@@ -9,13 +9,14 @@
 
 /* Registers: ROWS × 2 vectors of accumulators, 2 of V, 1 or 2 of S. Few rows take wider tiles, as one
  * multiply-add takes 4 cycles and two can start in each: 8 accumulators at least. A tile one vector wide is for the last
- * columns. */
+ * columns. So many STEPS of k are made in one turn of the loop, and so many rows SHARE a pointer: base, base + stride,
+ * base + 2 stride are one addressing mode each. */
 #if defined(ISA_AVX512)
-enum { ROWS = 14, ROWS_4 = 6, ROWS_8 = 3 };
+enum { ROWS = 14, ROWS_4 = 6, ROWS_8 = 3, STEPS = 1, SHARE = 3 };
 #elif defined(ISA_NEON)
-enum { ROWS = 12, ROWS_4 = 6, ROWS_8 = 3 };
+enum { ROWS = 12, ROWS_4 = 6, ROWS_8 = 3, STEPS = 1, SHARE = 3 };
 #else
-enum { ROWS = 6, ROWS_4 = 3, ROWS_8 = 1 };
+enum { ROWS = 6, ROWS_4 = 3, ROWS_8 = 1, STEPS = 4, SHARE = 2 };
 #endif
 enum { MAX_VECTORS = 8 };
 
@@ -28,10 +29,10 @@ struct tile {
     const real *s; /* S[i][p]: one of its strides is 1 */
     ptrdiff_t s_row, s_col;
     const real *v; /* V[p][0..]: whole vectors may be read */
-    ptrdiff_t v_row;
+    ptrdiff_t v_row, v_panel; /* v_panel: to the columns of the next tile */
     real *c;
     ptrdiff_t c_row;
-    int cols;         /* columns to write, up to vectors * VLEN */
+    ptrdiff_t cols;   /* columns to write, of as many tiles as it takes */
     int add;          /* to what is in C */
     const real *bias; /* where not: start from bias[i*bias_row + j*bias_col], one stride 1 and one 0; NULL: from 0 */
     ptrdiff_t bias_row;
@@ -44,6 +45,12 @@ struct tile {
 #define EACH(statement) \
     UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) statement
 
+/* p, which the compiler does not know to be related to what it was: it would keep registers full of offsets. */
+INLINE const real *moved(const real *p) {
+    if (STEPS > 1) __asm__("" : "+r"(p));
+    return p;
+}
+
 /* acc[i][j] += S[i][p] V[p][j] */
 #define STEP(scalar)                                                                             \
     do {                                                                                         \
@@ -51,49 +58,66 @@ struct tile {
         UNROLL for (int j = 0; j < vectors; j++) v[j] = v_keep(v_load(vp + j * VLEN));           \
         UNROLL for (int i = 0; i < rows; i++) {                                                  \
             const vec s = v_set(scalar);                                                         \
-            UNROLL for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(s, v[j], acc[i][j]);      \
+            UNROLL for (int j = 0; j < vectors; j++) v_add_product(&acc[i][j], s, v[j]);         \
         }                                                                                        \
     } while (0)
 
 /* rows, vectors and by_rows are constants in every instance. by_rows: S's rows are contiguous (s_col = 1), else its
  * columns are (s_row = 1). */
 INLINE void tile(const int rows, const int vectors, const int by_rows, const struct tile *t) {
-    vec acc[ROWS][MAX_VECTORS];
-    const int full = t->cols == vectors * VLEN;
-    if (t->add || !t->bias) {
-        EACH(acc[i][j] = v_set(0));
-    } else if (t->bias_row) {
-        EACH(acc[i][j] = v_set(t->bias[i]));
-    } else {
-        UNROLL for (int j = 0; j < vectors; j++) {
-            const vec b = load_part(t->bias, j, t->cols);
-            UNROLL for (int i = 0; i < rows; i++) acc[i][j] = b;
+    const real *v = t->v, *next = t->next;
+    for (ptrdiff_t at = 0; at < t->cols; at += vectors * VLEN, v += t->v_panel, next = NULL) {
+        const ptrdiff_t cols = t->cols - at, c_row = t->c_row;
+        real *c = t->c + at;
+        vec acc[ROWS][MAX_VECTORS];
+        const int full = cols >= vectors * VLEN;
+        if (t->add || !t->bias) {
+            EACH(acc[i][j] = v_set(0));
+        } else if (t->bias_row) {
+            EACH(acc[i][j] = v_set(t->bias[i]));
+        } else {
+            UNROLL for (int j = 0; j < vectors; j++) {
+                const vec b = load_part(t->bias + at, j, cols);
+                UNROLL for (int i = 0; i < rows; i++) acc[i][j] = b;
+            }
         }
-    }
-    const real *vp = t->v;
-    if (by_rows) {
-        /* three rows share a pointer: base, base + stride, base + 2 stride are one addressing mode each */
-        const real *base[5];
-        const ptrdiff_t stride = t->s_row;
-        UNROLL for (int g = 0; g * 3 < rows; g++) base[g] = t->s + 3 * g * stride;
-        for (ptrdiff_t p = 0; p < t->k; p++, vp += t->v_row) {
-            if (t->next && p % LINE == 0)
-                UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(t->next + i * t->next_row + p, 0, 2);
-            STEP(base[i / 3][(i % 3) * stride]);
-            UNROLL for (int g = 0; g * 3 < rows; g++) base[g]++;
+        const real *vp = v;
+        ptrdiff_t p = 0;
+        if (by_rows) {
+            const real *base[ROWS];
+            const ptrdiff_t stride = t->s_row;
+            UNROLL for (int g = 0; g * SHARE < rows; g++) base[g] = t->s + g * SHARE * stride;
+            for (; p + STEPS <= t->k; p += STEPS) {
+                if (next && p % LINE == 0)
+                    UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(next + i * t->next_row + p, 0, 2);
+                UNROLL for (int e = 0; e < STEPS; e++) {
+                    STEP(base[i / SHARE][i % SHARE * stride + e]);
+                    vp = moved(vp + t->v_row);
+                }
+                UNROLL for (int g = 0; g * SHARE < rows; g++) base[g] = moved(base[g] + STEPS);
+            }
+            if (STEPS > 1) ONCE for (; p < t->k; p++, vp += t->v_row) {
+                STEP(base[i / SHARE][i % SHARE * stride]);
+                UNROLL for (int g = 0; g * SHARE < rows; g++) base[g]++;
+            }
+        } else {
+            const real *sp = t->s;
+            for (; p + STEPS <= t->k; p += STEPS)
+                UNROLL for (int e = 0; e < STEPS; e++) {
+                    STEP(sp[i]);
+                    vp = moved(vp + t->v_row), sp = moved(sp + t->s_col);
+                }
+            if (STEPS > 1) ONCE for (; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
         }
-    } else {
-        const real *sp = t->s;
-        for (ptrdiff_t p = 0; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
+        if (t->add) {
+            if (full) EACH(acc[i][j] += v_load(c + i * c_row + j * VLEN));
+            else EACH(acc[i][j] += load_part(c + i * c_row, j, cols));
+        }
+        const vec floor = v_set(t->floor);
+        EACH(acc[i][j] = v_sel(v_le(acc[i][j], floor), floor, acc[i][j]));
+        if (full) EACH(v_store(c + i * c_row + j * VLEN, acc[i][j]));
+        else EACH(store_part(c + i * c_row, acc[i][j], j, cols));
     }
-    if (t->add) {
-        if (full) EACH(acc[i][j] += v_load(t->c + i * t->c_row + j * VLEN));
-        else EACH(acc[i][j] += load_part(t->c + i * t->c_row, j, t->cols));
-    }
-    const vec floor = v_set(t->floor);
-    EACH(acc[i][j] = v_sel(v_le(acc[i][j], floor), floor, acc[i][j]));
-    if (full) EACH(v_store(t->c + i * t->c_row + j * VLEN, acc[i][j]));
-    else EACH(store_part(t->c + i * t->c_row, acc[i][j], j, t->cols));
 }
 
 #define TILE(rows, vectors)                                                                       \

@@ -3,14 +3,16 @@
  * kernels.c is compiled once for every instruction set and for 32 and 64 bits. All of the arithmetic above this file is
  * written with `vec` and the operators + - * / of GCC's and clang's vector extension; what those lack is here:
  *
- *   v_set v_load v_store        v_load_n v_store_n: only the first n lanes, 0 in the others (v_load_or: `other`)
+ *   v_set v_load v_store        v_load_n v_store_n: only the first n < VLEN lanes, 0 in the others (v_load_or: `other`)
  *   v_fma(a,b,c) = a*b + c      v_prod_err(a,b,p) = a*b - p exactly, for p = a*b rounded
+ *   v_add_product(&c,a,b)       c += a*b, in the register where c is
  *   v_max v_min                 a > b ? a : b and a < b ? a : b: a NaN in either gives b
  *   v_lt v_le v_eq, v_sel(m, a, b) = m ? a : b
  *   v_abs v_copysign            v_keep: a, held in a register
  *   v_stream                    v_store past the caches, to an aligned address; v_streamed: after the last of them
  *   v_sum v_hmax                over the lanes, in a fixed order
  *   v_zip_lo v_zip_hi           a0 b0 a1 b1 ..., of the first and of the last halves
+ *   v_transpose                 VLEN vectors as a square matrix
  *
  * Everything is static inline: a function with external linkage would leak this file's instructions into
  * the rest of the program. */
@@ -32,8 +34,10 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ONCE _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define ONCE _Pragma("GCC unroll 1")
 #endif
 
 #if REAL_BITS == 32
@@ -122,7 +126,19 @@ INLINE vec v_load_n(const real *p, int n) { return (vec)X(maskload)(p, v_first(n
 INLINE vec v_load_or(const real *p, int n, vec other) {
     return (vec)X(blendv)(other, X(maskload)(p, v_first(n)), (vec)v_first(n));
 }
-INLINE void v_store_n(real *p, vec a, int n) { X(maskstore)(p, v_first(n), a); }
+/* In pieces, as AMD's masked stores are slow. */
+INLINE void v_store_n(real *p, vec a, int n) {
+#if REAL_BITS == 32
+    __m128 rest = _mm256_castps256_ps128(a);
+    if (n & 4) _mm_storeu_ps(p, rest), p += 4, rest = _mm256_extractf128_ps(a, 1);
+    if (n & 2) _mm_storel_pi((__m64 *)p, rest), p += 2, rest = _mm_movehl_ps(rest, rest);
+    if (n & 1) _mm_store_ss(p, rest);
+#else
+    __m128d rest = _mm256_castpd256_pd128(a);
+    if (n & 2) _mm_storeu_pd(p, rest), p += 2, rest = _mm256_extractf128_pd(a, 1);
+    if (n & 1) _mm_store_sd(p, rest);
+#endif
+}
 INLINE void v_stream(real *p, vec a) { X(stream)(p, a); }
 INLINE void v_streamed(void) { _mm_sfence(); }
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
@@ -186,6 +202,17 @@ INLINE vec v_keep(vec a) {
     return a;
 }
 
+/* In the register where the sum is. Of intrinsics in an unrolled loop, GCC makes forms that move it about. */
+INLINE void v_add_product(vec *sum, vec a, vec b) {
+#if defined(ISA_AVX2) && REAL_BITS == 32
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "x"(b));
+#elif defined(ISA_AVX2)
+    __asm__("vfmadd231pd %2, %1, %0" : "+x"(*sum) : "x"(a), "x"(b));
+#else
+    *sum = v_fma(a, b, *sum);
+#endif
+}
+
 /* a0 b0 a1 b1 ..., of the first and of the last halves */
 #if VLEN == 16
 #define ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -222,15 +249,50 @@ INLINE vec v_prod_err(vec a, vec b, vec p) {
 }
 #endif
 
-/* The j-th vector of a row that may end within it. */
-INLINE vec load_part(const real *p, int j, int cols) {
-    const int left = cols - j * VLEN;
-    return left >= VLEN ? v_load(p + j * VLEN) : left > 0 ? v_load_n(p + j * VLEN, left) : v_set(0);
+/* The VLEN × VLEN transpose of r: within the halves of the vectors, then across them, where AVX2 is slow; else by
+ * log2(VLEN) perfect shuffles. */
+INLINE void v_transpose(vec *r) {
+    vec t[VLEN];
+#if defined(ISA_AVX2) && REAL_BITS == 32
+    UNROLL for (int i = 0; i < 8; i += 4) {
+        const __m256d ab_lo = (__m256d)_mm256_unpacklo_ps(r[i], r[i + 1]), ab_hi = (__m256d)_mm256_unpackhi_ps(r[i], r[i + 1]);
+        const __m256d cd_lo = (__m256d)_mm256_unpacklo_ps(r[i + 2], r[i + 3]);
+        const __m256d cd_hi = (__m256d)_mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = (vec)_mm256_unpacklo_pd(ab_lo, cd_lo), t[i + 1] = (vec)_mm256_unpackhi_pd(ab_lo, cd_lo);
+        t[i + 2] = (vec)_mm256_unpacklo_pd(ab_hi, cd_hi), t[i + 3] = (vec)_mm256_unpackhi_pd(ab_hi, cd_hi);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        r[i] = (vec)_mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = (vec)_mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+#elif defined(ISA_AVX2)
+    UNROLL for (int i = 0; i < 4; i += 2) {
+        t[i] = (vec)_mm256_unpacklo_pd(r[i], r[i + 1]), t[i + 1] = (vec)_mm256_unpackhi_pd(r[i], r[i + 1]);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        r[i] = (vec)_mm256_permute2f128_pd(t[i], t[i + 2], 0x20);
+        r[i + 2] = (vec)_mm256_permute2f128_pd(t[i], t[i + 2], 0x31);
+    }
+#else
+    UNROLL for (int stage = 1; stage < VLEN; stage *= 2) {
+        UNROLL for (int i = 0; i < VLEN / 2; i++) {
+            t[2 * i] = v_zip_lo(r[i], r[i + VLEN / 2]);
+            t[2 * i + 1] = v_zip_hi(r[i], r[i + VLEN / 2]);
+        }
+        UNROLL for (int i = 0; i < VLEN; i++) r[i] = t[i];
+    }
+#endif
 }
-INLINE void store_part(real *p, vec a, int j, int cols) {
-    const int left = cols - j * VLEN;
+
+/* The j-th vector of a row that may end within it. */
+INLINE vec load_part(const real *p, int j, ptrdiff_t cols) {
+    const ptrdiff_t left = cols - j * VLEN;
+    return left >= VLEN ? v_load(p + j * VLEN) : left > 0 ? v_load_n(p + j * VLEN, (int)left) : v_set(0);
+}
+INLINE void store_part(real *p, vec a, int j, ptrdiff_t cols) {
+    const ptrdiff_t left = cols - j * VLEN;
     if (left >= VLEN) v_store(p + j * VLEN, a);
-    else if (left > 0) v_store_n(p + j * VLEN, a, left);
+    else if (left > 0) v_store_n(p + j * VLEN, a, (int)left);
 }
 
 #undef X
