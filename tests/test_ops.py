@@ -418,3 +418,22 @@ def test_mean_over_weights_that_are_negative_or_add_up_to_nothing():
     np.testing.assert_allclose(negative, ones, rtol=1e-5, atol=1e-6)
     nothing = ops.cross_entropy(logits, [0, 0], np.array([0, 1e33, 1], np.float32), label_smoothing=0.1)[1]
     np.testing.assert_array_equal(nothing, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_terms_of_many_classes_are_summed_with_care(dtype, smoothing):
+    """All alike, they would round alike."""
+    logits = 3 * np.random.default_rng(5).standard_normal((1, 50257)).astype(dtype)
+    loss, got = ops.cross_entropy(logits, [7], label_smoothing=smoothing)
+    e = np.exp(logits.astype(np.longdouble))
+    p, target = e / e.sum(), np.full(logits.shape, smoothing / logits.size, np.longdouble)
+    target[0, 7] += 1 - smoothing
+    eps = np.finfo(dtype).eps
+    assert np.abs(got - (p - target)).max() < 8 * eps
+    assert abs(loss + (target * np.log(p)).sum()) < 32 * eps * abs(loss)
+
+
+def test_rows_without_classes_whose_labels_are_ignored():
+    loss, dlogits = ops.cross_entropy(np.zeros((3, 0), np.float32), np.full(3, -100), reduction="sum")
+    assert loss == 0 and dlogits.shape == (3, 0)

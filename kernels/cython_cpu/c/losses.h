@@ -12,24 +12,9 @@ struct cross_entropy_job {
     real unit, scale; /* of the gradient: unit * scale is 1 / divisor for "mean", which alone might be no normal number */
 };
 
-/* Labels without smoothing: a is 0 but at the label. Here for a row that fits in a register. */
-INLINE double short_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
-                        ptrdiff_t classes) {
-    vec lane;
-    UNROLL for (int i = 0; i < VLEN; i++) lane[i] = (real)i;
-    const vec z = row_load(x, classes, v_set(-INFINITY));
-    const real top = v_hmax(z);
-    const vec e = v_exp_nonpos(z - top);
-    const real sum = v_sum(e), share = a * job->unit * job->scale;
-    const vec hit = v_sel(v_eq(lane, v_set((real)label)), v_set(share), v_set(0));
-    row_store(dx, e * (share / sum) - hit, classes);
-    return a == 0 ? 0 : a * (LOG(sum) - (x[label] - top));
-}
-
-/* The same for any row. */
+/* Labels without smoothing: a is 0 but at the label. */
 static double sparse_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
                          ptrdiff_t classes) {
-    if (classes <= VLEN) return short_row(job, x, label, a, dx, classes);
     const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes), share = a * job->unit * job->scale;
     const vec factor = v_set(share / sum);
     EACH_VECTOR(classes) row_store(dx + at, row_load(dx + at, n, factor) * factor, n);
@@ -52,61 +37,110 @@ INLINE vec coefficients(const struct coefficients *k, ptrdiff_t at, ptrdiff_t n)
     return w * v_set(k->s) * v_fma(q, v_set(k->keep), v_set(k->spread));
 }
 
+/* A long sum of terms that may be all alike, and then round alike: SUM_BLOCK vectors of them in one chain for each lane, and
+ * the sums of such blocks in double, with what rounding takes from it kept in `lost` (Knuth's TwoSum). */
+enum { SUM_BLOCK = 16 };
+struct sum { double value, lost; vec block; };
+INLINE void add_term(struct sum *s, double term) {
+    const double value = s->value + term, taken = value - s->value;
+    s->lost += (s->value - (value - taken)) + (term - taken);
+    s->value = value;
+}
+/* the n terms of the vector at `at`; beyond them, `terms` may hold anything */
+INLINE void add_terms(struct sum *s, vec terms, ptrdiff_t at, ptrdiff_t n) {
+    if (n == VLEN) s->block = s->block + terms;
+    else for (int i = 0; i < n; i++) add_term(s, (double)terms[i]);
+    if (at / VLEN % SUM_BLOCK == SUM_BLOCK - 1) add_term(s, (double)v_sum(s->block)), s->block = v_set(0);
+}
+INLINE double sum_total(const struct sum *s) {
+    const double value = s->value + (double)v_sum(s->block);
+    return isfinite(value) ? value + s->lost : value; /* rounding takes NaN from inf */
+}
+
 /* Probabilities, or labels with smoothing: every class has its a. */
 static double dense_row(const struct cross_entropy_job *job, const real *x, const struct coefficients *k, real *dx,
                         ptrdiff_t classes) {
     const vec zero = v_set(0);
     const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes);
-    real total = 0;
-    {
-        vec t = zero;
-        EACH_VECTOR(classes) {
-            const vec a = coefficients(k, at, n);
-            if (n == VLEN) t = t + a;
-            else for (int i = 0; i < n; i++) total += a[i];
-        }
-        total += v_sum(t);
-    }
+    struct sum all = {0}, loss = {0};
+    EACH_VECTOR(classes) add_terms(&all, coefficients(k, at, n), at, n);
     const vec log_sum = v_set(LOG(sum)), t = v_set(top), unit = v_set(job->unit), scale = v_set(job->scale);
-    const vec factor = v_set(total * job->unit * job->scale / sum);
-    vec loss = zero;
+    const vec factor = v_set((real)(sum_total(&all) * (double)job->unit * (double)job->scale / (double)sum));
     EACH_VECTOR(classes) {
         const vec a = coefficients(k, at, n), s = row_load(x + at, n, t) - t;
-        const vec term = v_sel(v_eq(a, zero), zero, a * (log_sum - s));
-        if (n == VLEN) loss = loss + term;
-        else for (int i = 0; i < n; i++) loss[i] += term[i];
+        add_terms(&loss, v_sel(v_eq(a, zero), zero, a * (log_sum - s)), at, n);
         row_store(dx + at, row_load(dx + at, n, zero) * factor - a * unit * scale, n);
     }
-    return v_sum(loss);
+    return sum_total(&loss);
 }
 
 /* The labels were checked, but another Python thread may have written to them since. */
 INLINE int out_of_range(const struct cross_entropy *c, int64_t label) { return label < 0 || label >= c->classes; }
+
+/* A row whose label does not count has no gradient; its loss is 0, or NaN if the label is none at all. */
+INLINE int counts(const struct cross_entropy *c, int64_t label) {
+    return label != c->ignore_index && !out_of_range(c, label);
+}
+static double ignored_row(const struct cross_entropy *c, int64_t label, real *dx) {
+    memset(dx, 0, (size_t)c->classes * sizeof(real));
+    return label == c->ignore_index ? 0 : NAN;
+}
+
+/* a at the label of row i, which counts */
+INLINE real row_weight(const struct cross_entropy *c, ptrdiff_t i, int64_t label) {
+    const real s = c->sample_weight ? ((const real *)c->sample_weight)[i] : 1;
+    return c->weight ? s * ((const real *)c->weight)[label] : s;
+}
 
 static double cross_entropy_row(const struct cross_entropy_job *j, ptrdiff_t i) {
     const struct cross_entropy *c = j->c;
     const ptrdiff_t classes = c->classes;
     const real *x = (const real *)c->logits + i * classes;
     real *dx = (real *)c->dlogits + i * classes;
-    const real s = c->sample_weight ? ((const real *)c->sample_weight)[i] : 1;
     const int64_t label = c->labels ? c->labels[i] : -1;
-    if (c->labels && (label == c->ignore_index || out_of_range(c, label))) {
-        memset(dx, 0, (size_t)classes * sizeof(real));
-        return label == c->ignore_index ? 0 : NAN;
-    }
-    if (c->labels && c->label_smoothing == 0)
-        return sparse_row(j, x, label, c->weight ? s * ((const real *)c->weight)[label] : s, dx, classes);
+    if (c->labels && !counts(c, label)) return ignored_row(c, label, dx);
+    if (c->labels && c->label_smoothing == 0) return sparse_row(j, x, label, row_weight(c, i, label), dx, classes);
     const struct coefficients k = {
-        c->probabilities ? (const real *)c->probabilities + i * classes : NULL, c->weight, label, s,
+        c->probabilities ? (const real *)c->probabilities + i * classes : NULL, c->weight, label,
+        c->sample_weight ? ((const real *)c->sample_weight)[i] : 1,
         (real)(1 - c->label_smoothing), (real)(c->label_smoothing / (double)classes)};
     return dense_row(j, x, &k, dx, classes);
 }
 
+/* Up to VLEN short rows with labels and without smoothing, from row i on: each as sparse_row() does it, or as ignored. */
+static void sparse_short_rows(const struct cross_entropy_job *j, ptrdiff_t i, ptrdiff_t rows) {
+    const struct cross_entropy *c = j->c;
+    const ptrdiff_t classes = c->classes;
+    const size_t size = (size_t)(rows * classes) * sizeof(real);
+    const real *x = (const real *)c->logits + i * classes;
+    real *dx = (real *)c->dlogits + i * classes, some[VLEN * SHORT_ROW], *to = dx, a[VLEN] = {0}, at_label[VLEN] = {0};
+    int64_t label[VLEN]; /* read once: another thread may write to them */
+    if (rows < VLEN) memset(some, 0, sizeof some), x = memcpy(some, x, size), to = some;
+    for (int r = 0; r < rows; r++) {
+        label[r] = c->labels[i + r];
+        if (counts(c, label[r])) a[r] = row_weight(c, i + r, label[r]), at_label[r] = x[r * classes + label[r]];
+    }
+    vec column[SHORT_ROW], sum = v_set(0);
+    const vec top = load_columns(x, classes, column);
+    for (ptrdiff_t q = 0; q < classes; q++) column[q] = v_exp_nonpos(column[q] - top), sum = sum + column[q];
+    const vec share = v_load(a) * j->unit * j->scale, factor = share / sum, log_sum = v_log(sum);
+    store_columns(to, classes, column, factor, v_set(0));
+    if (to != dx) memcpy(dx, to, size);
+    for (int r = 0; r < rows; r++, dx += classes) {
+        double *loss = c->row_loss + i + r;
+        if (!counts(c, label[r])) *loss = ignored_row(c, label[r], dx);
+        else *loss = a[r] == 0 ? 0 : a[r] * (log_sum[r] - (at_label[r] - top[r])), dx[label[r]] -= share[r];
+    }
+}
+
 static void cross_entropy_task(void *job, ptrdiff_t index) {
     const struct cross_entropy_job *j = job;
-    const ptrdiff_t run = rows_per_task(j->c->classes);
-    for (ptrdiff_t i = index * run; i < (index + 1) * run && i < j->c->rows; i++)
-        j->c->row_loss[i] = cross_entropy_row(j, i);
+    const struct cross_entropy *c = j->c;
+    const ptrdiff_t run = rows_per_task(c->classes), begin = index * run, end = begin + run < c->rows ? begin + run : c->rows;
+    if (c->labels && c->label_smoothing == 0 && are_short(c->rows, c->classes))
+        for (ptrdiff_t i = begin; i < end; i += VLEN) sparse_short_rows(j, i, end - i < VLEN ? end - i : VLEN);
+    else
+        for (ptrdiff_t i = begin; i < end; i++) c->row_loss[i] = cross_entropy_row(j, i);
 }
 
 /* What "mean" divides by: Σ s w_t over the rows that count, Σ s for probabilities. */
@@ -115,7 +149,7 @@ static double divisor(const struct cross_entropy *c) {
     double total = 0;
     for (ptrdiff_t i = 0; i < c->rows; i++) {
         const int64_t label = c->labels ? c->labels[i] : -1;
-        if (c->labels && (label == c->ignore_index || out_of_range(c, label))) continue;
+        if (c->labels && !counts(c, label)) continue;
         total += (s ? (double)s[i] : 1) * (c->labels && weight ? (double)weight[label] : 1);
     }
     return total;

@@ -16,7 +16,10 @@
 /* Elements to a task. */
 enum { ROW_RUN = 16384 };
 
-INLINE ptrdiff_t rows_per_task(ptrdiff_t classes) { return classes < ROW_RUN ? ROW_RUN / (classes + 1) + 1 : 1; }
+INLINE ptrdiff_t rows_per_task(ptrdiff_t classes) {
+    const ptrdiff_t rows = ROW_RUN / (classes + 1) + 1;
+    return rows < VLEN ? rows : rows / VLEN * VLEN;
+}
 
 /* A loop over the vectors of a row: `at` is the first element, `n` the number of them, VLEN but for the last. */
 #define EACH_VECTOR(count)                                                     \
@@ -76,13 +79,58 @@ INLINE real row_dot(const real *a, const real *b, ptrdiff_t count) {
     return v_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
+/* Short rows, if there are as many, are taken VLEN at a time, turned: lane i of column[c] is x[i][c], and no lane is summed
+ * with another. */
+enum { SHORT_ROW = 8 * VLEN < 64 ? 8 * VLEN : 64 };
+INLINE int are_short(ptrdiff_t rows, ptrdiff_t classes) { return rows >= VLEN && classes <= SHORT_ROW; }
+
+/* Where the next block of VLEN columns starts; the last one may overlap the one before. */
+INLINE ptrdiff_t next_block(ptrdiff_t c, ptrdiff_t classes) {
+    return c + VLEN >= classes ? classes : c + 2 * VLEN > classes ? classes - VLEN : c + VLEN;
+}
+
+/* -> the largest of each row; as in row_max(), NaNs may be passed over. Columns from `classes` to VLEN are filled with -inf. */
+INLINE vec load_columns(const real *x, ptrdiff_t classes, vec *column) {
+    const ptrdiff_t n = classes < VLEN ? classes : VLEN;
+    const vec lowest = v_set(-INFINITY);
+    vec top = lowest;
+    for (ptrdiff_t c = 0; c < classes; c = next_block(c, classes)) {
+        const real *p = x + c;
+        vec r[VLEN];
+        UNROLL for (int i = 0; i < VLEN; i++, p += classes) r[i] = row_load(p, n, lowest);
+        v_transpose(r);
+        UNROLL for (int i = 0; i < VLEN; i++) column[c + i] = r[i], top = v_max(top, r[i]);
+    }
+    return top;
+}
+/* y[i][c] = column[c] factor + shift; what is in two blocks is written twice, and alike */
+INLINE void store_columns(real *y, ptrdiff_t classes, const vec *column, vec factor, vec shift) {
+    const ptrdiff_t n = classes < VLEN ? classes : VLEN;
+    for (ptrdiff_t c = 0; c < classes; c = next_block(c, classes)) {
+        real *p = y + c;
+        vec r[VLEN];
+        UNROLL for (int i = 0; i < VLEN; i++) r[i] = v_fma(column[c + i], factor, shift);
+        v_transpose(r);
+        UNROLL for (int i = 0; i < VLEN; i++, p += classes) row_store(p, r[i], n);
+    }
+}
+
+static void softmax_short_rows(const real *x, real *y, ptrdiff_t classes) {
+    vec e[SHORT_ROW], sum = v_set(0);
+    const vec top = load_columns(x, classes, e);
+    for (ptrdiff_t c = 0; c < classes; c++) e[c] = v_exp_up(e[c] - top), sum = sum + e[c];
+    store_columns(y, classes, e, 1 / sum, v_set(0));
+}
+
+static void log_softmax_short_rows(const real *x, real *y, ptrdiff_t classes) {
+    vec a[SHORT_ROW], sum = v_set(0);
+    const vec top = load_columns(x, classes, a);
+    for (ptrdiff_t c = 0; c < classes; c++) a[c] = a[c] - top, sum = sum + v_exp_nonpos(a[c]);
+    store_columns(y, classes, a, v_set(1), -v_log(sum));
+}
+
 static void softmax_row(const real *x, const real *unused, real *y, ptrdiff_t classes) {
     (void)unused;
-    if (classes <= VLEN) { /* the row fits in a register */
-        const vec a = row_load(x, classes, v_set(-INFINITY)), e = v_exp_nonpos(a - v_hmax(a));
-        row_store(y, e * (1 / v_sum(e)), classes);
-        return;
-    }
     const vec scale = v_set(1 / row_exp(x, row_max(x, classes), y, classes));
     EACH_VECTOR(classes) row_store(y + at, row_load(y + at, n, scale) * scale, n);
 }
@@ -109,27 +157,43 @@ static void log_softmax_backward_row(const real *dy, const real *y, real *dx, pt
         row_store(dx + at, v_fma(-v_exp(row_load(y + at, n, zero)), sum, row_load(dy + at, n, zero)), n);
 }
 
+typedef void row_fn(const real *, const real *, real *, ptrdiff_t);
+typedef void short_rows_fn(const real *, real *, ptrdiff_t classes); /* VLEN of them */
+
 struct row_job {
     const struct softmax *s;
-    void (*row)(const real *, const real *, real *, ptrdiff_t);
+    row_fn *row;
+    short_rows_fn *short_rows; /* or NULL */
 };
 
 static void row_task(void *job, ptrdiff_t index) {
     const struct row_job *j = job;
-    const ptrdiff_t c = j->s->classes, run = rows_per_task(c);
-    for (ptrdiff_t i = index * run; i < (index + 1) * run && i < j->s->rows; i++)
-        j->row((const real *)j->s->x + i * c, j->s->y ? (const real *)j->s->y + i * c : NULL, (real *)j->s->out + i * c, c);
+    const ptrdiff_t c = j->s->classes, run = rows_per_task(c), begin = index * run;
+    ptrdiff_t rows = j->s->rows - begin < run ? j->s->rows - begin : run;
+    const real *x = (const real *)j->s->x + begin * c, *y = j->s->y ? (const real *)j->s->y + begin * c : NULL;
+    real *out = (real *)j->s->out + begin * c;
+    if (!j->short_rows) {
+        for (; rows; rows--, x += c, out += c, y = y ? y + c : NULL) j->row(x, y, out, c);
+        return;
+    }
+    for (; rows >= VLEN; rows -= VLEN, x += VLEN * c, out += VLEN * c) j->short_rows(x, out, c);
+    if (rows) {
+        real some[VLEN * SHORT_ROW] = {0};
+        memcpy(some, x, (size_t)(rows * c) * sizeof(real));
+        j->short_rows(some, some, c);
+        memcpy(out, some, (size_t)(rows * c) * sizeof(real));
+    }
 }
 
-static void each_row(const struct softmax *s, void (*row)(const real *, const real *, real *, ptrdiff_t)) {
-    struct row_job j = {s, row};
+static void each_row(const struct softmax *s, row_fn *row, short_rows_fn *short_rows) {
+    struct row_job j = {s, row, are_short(s->rows, s->classes) ? short_rows : NULL};
     const ptrdiff_t run = rows_per_task(s->classes);
     if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run);
 }
 
-static void softmax_forward(const struct softmax *s) { each_row(s, softmax_row); }
-static void log_softmax_forward(const struct softmax *s) { each_row(s, log_softmax_row); }
-static void softmax_backward(const struct softmax *s) { each_row(s, softmax_backward_row); }
-static void log_softmax_backward(const struct softmax *s) { each_row(s, log_softmax_backward_row); }
+static void softmax_forward(const struct softmax *s) { each_row(s, softmax_row, softmax_short_rows); }
+static void log_softmax_forward(const struct softmax *s) { each_row(s, log_softmax_row, log_softmax_short_rows); }
+static void softmax_backward(const struct softmax *s) { each_row(s, softmax_backward_row, NULL); }
+static void log_softmax_backward(const struct softmax *s) { each_row(s, log_softmax_backward_row, NULL); }
 
 #endif

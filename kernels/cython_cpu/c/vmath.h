@@ -73,6 +73,14 @@ INLINE vec v_log1p(vec e) {
     return v_fma(-s, v_fma(-s2, POLYNOMIAL(ATANH, s2), e), e);
 }
 
+/* log x for a finite x >= 1, or NaN */
+INLINE vec v_log(vec x) {
+    const veci bits = (veci)x, fraction = ((veci){0} + 1 << MANTISSA) - 1;
+    const vec magic = v_set(ROUND_MAGIC), k = (vec)((veci)magic + (bits >> MANTISSA) - BIAS) - magic;
+    const vec m = (vec)((bits & fraction) | (veci)v_set(1)); /* x = 2^k m, and m < 2 */
+    return v_fma(k, v_set(LN2_HI), v_fma(k, v_set(LN2_LO), v_log1p(m - 1))) + 0 * x;
+}
+
 /* 1 / (1 + e^-x), above and below divided by EXP_UNIT: e^-x may be larger than any number */
 INLINE vec v_sigmoid(vec x) {
     vec c = v_min(v_set(SATURATED), v_max(v_set(EXP_LOW), x));
