@@ -58,8 +58,7 @@ cdef inline bint _same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     return cnp.PyArray_SAMESHAPE(a, b)
 
 
-def output_like(out, first, *others):
-    """`out`, or a new array where it is None, for an element-wise kernel over arrays of one shape; None if not so simple."""
+cdef object _output_like(object out, object first, tuple others):
     cdef int type_num = _float_type(first)
     if type_num < 0 or not _is_plain(first, type_num) or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>first):
         return None
@@ -76,6 +75,20 @@ def output_like(out, first, *others):
         if not _apart(out, a):
             return None
     return out
+
+
+def output_like(out, first, *others):
+    """`out`, or a new array where it is None, for an element-wise kernel over arrays of one shape; None if not so simple."""
+    return _output_like(out, first, others)
+
+
+def rows_output(out, axis, first, *others):
+    """The same for a kernel over the rows of matrices, if the axis is the last one."""
+    if type(axis) is not int or (axis != -1 and axis != 1):
+        return None
+    if not cnp.PyArray_CheckExact(first) or cnp.PyArray_NDIM(<cnp.ndarray>first) != 2:
+        return None
+    return _output_like(out, first, others)
 
 
 def linear_output(x, w, b, out):
@@ -127,7 +140,7 @@ def labels_output(logits, target, weight, sample_weight, out):
         logits, type_num, rows, cnp.PyArray_DIM(<cnp.ndarray>logits, 1)
     ):
         return None
-    out = output_like(out, logits)
+    out = _output_like(out, logits, ())
     return out if out is not None and _apart(out, la) else None
 
 

@@ -99,7 +99,7 @@ def number(name: str, value: Any) -> float:
 
 
 def integer(name: str, value: Any) -> int:
-    if not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     return int(value)
 
@@ -148,7 +148,16 @@ def probabilities_fit(target: Array, logits: tuple[int, ...]) -> None:
     """What is no array of integers must be probabilities; labels of another type are the likelier mistake."""
     is_number = target.dtype.kind in "fb"
     if not is_number or target.shape != logits:
-        raise (ValueError if is_number else TypeError)(
-            f"target: expected integer labels of shape {logits[:-1]} or class probabilities of shape {logits}, "
-            f"got {target.dtype} of shape {target.shape}"
-        )
+        raise (ValueError if is_number else TypeError)(_no_target(target, logits))
+
+
+def labels_fit(target: Array, logits: tuple[int, ...]) -> None:
+    if target.shape != logits[:-1]:
+        raise ValueError(_no_target(target, logits))
+
+
+def _no_target(target: Array, logits: tuple[int, ...]) -> str:
+    return (
+        f"target: expected integer labels of shape {logits[:-1]} or float class probabilities of shape {logits}, "
+        f"got {target.dtype} of shape {target.shape}"
+    )

@@ -23,6 +23,7 @@ from .checks import (
     find_activation,
     float_arrays,
     integer,
+    labels_fit,
     new_or_given,
     number,
     output,
@@ -32,10 +33,13 @@ from .checks import (
 )
 
 try:
-    from ._fast import labels_output, linear_gradients, linear_output, output_like
+    from ._fast import labels_output, linear_gradients, linear_output, output_like, rows_output
 except ModuleNotFoundError:  # not built: checks.py does it all
 
     def output_like(out: Any, first: Any, *others: Any) -> Any:
+        return None
+
+    def rows_output(out: Any, axis: Any, first: Any, *others: Any) -> Any:
         return None
 
     def labels_output(logits: Any, target: Any, weight: Any, sample_weight: Any, out: Any) -> Any:
@@ -235,14 +239,24 @@ def softmax(
     x: ArrayLike, axis: int = -1, *, out: Array | None = None, backend: str | None = None
 ) -> Array:
     """exp(x) / Σ exp(x) along `axis`, stable for any finite x."""
-    return _along_axis(active(backend).softmax_forward, axis, out, x=x)
+    kernel = active(backend).softmax_forward
+    y = rows_output(out, axis, x)
+    if y is None:
+        return _along_axis(kernel, axis, out, x=x)
+    kernel(x, y)
+    return y
 
 
 def log_softmax(
     x: ArrayLike, axis: int = -1, *, out: Array | None = None, backend: str | None = None
 ) -> Array:
     """x - log Σ exp(x) along `axis`."""
-    return _along_axis(active(backend).log_softmax_forward, axis, out, x=x)
+    kernel = active(backend).log_softmax_forward
+    y = rows_output(out, axis, x)
+    if y is None:
+        return _along_axis(kernel, axis, out, x=x)
+    kernel(x, y)
+    return y
 
 
 def softmax_backward(
@@ -254,7 +268,12 @@ def softmax_backward(
     backend: str | None = None,
 ) -> Array:
     """dx = y · (dy - Σ dy·y) along `axis`, with y = softmax(x)."""
-    return _along_axis(active(backend).softmax_backward, axis, out, dy=dy, y=y)
+    kernel = active(backend).softmax_backward
+    dx = rows_output(out, axis, dy, y)
+    if dx is None:
+        return _along_axis(kernel, axis, out, dy=dy, y=y)
+    kernel(dy, y, dx)
+    return dx
 
 
 def log_softmax_backward(
@@ -266,18 +285,21 @@ def log_softmax_backward(
     backend: str | None = None,
 ) -> Array:
     """dx = dy - exp(y) · Σ dy along `axis`, with y = log_softmax(x)."""
-    return _along_axis(active(backend).log_softmax_backward, axis, out, dy=dy, y=y)
+    kernel = active(backend).log_softmax_backward
+    dx = rows_output(out, axis, dy, y)
+    if dx is None:
+        return _along_axis(kernel, axis, out, dy=dy, y=y)
+    kernel(dy, y, dx)
+    return dx
 
 
 def _along_axis(kernel: Any, axis: int, out: Array | None, **named: Any) -> Array:
     """Run a kernel that works on rows (rows, classes) along any axis of arrays of one shape."""
-    y = output_like(out, *named.values())
-    if y is not None and y.ndim == 2 and type(axis) is int and axis in (-1, 1):
-        kernel(*named.values(), y)
-        return y
     arrays = float_arrays(**named)
     first, *others = named
     shape = arrays[0].shape
+    if shape == ():
+        raise ValueError(f"{first}: expected at least one axis, got a scalar")
     axis = integer("axis", axis)
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis: {axis} is out of range for {first} of shape {shape}")
@@ -379,7 +401,7 @@ def cross_entropy(
 
 def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ignore_index: int) -> Array:
     """Integer labels as int64 (rows,), every one of them a class or `ignore_index`."""
-    same_shape("target", target, lead)
+    labels_fit(target, (*lead, classes))
     if target.dtype.kind == "u" and target.size and int(target.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"target: label {target.max()} is out of range for {classes} classes")
     if target.dtype != np.int64 or target.ndim != 1 or not target.flags.carray:

@@ -17,7 +17,7 @@ LOGITS, LABELS = np.ones((3, 5)), np.array([0, 4, 1])
 KNOWN = ", ".join(ACTIVATIONS)
 
 #: what is called -> the exception's type and its whole text. `out` is an array of the right shape and dtype.
-EITHER = "expected integer labels of shape (3,) or class probabilities of shape (3, 5)"
+EITHER = "expected integer labels of shape (3,) or float class probabilities of shape (3, 5)"
 WRONG = [
     # types of arrays
     (lambda out: ops.linear(X, W32, out=out),
@@ -77,7 +77,7 @@ WRONG = [
     (lambda out: ops.cross_entropy(1.0, 0, out=out),
      ValueError, "logits: expected shape (..., classes), got a scalar"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS[:2], out=out),
-     ValueError, "target: expected shape (3,), got (2,)"),
+     ValueError, f"target: {EITHER}, got int64 of shape (2,)"),
     (lambda out: ops.cross_entropy(LOGITS, LOGITS[:2], out=out),
      ValueError, f"target: {EITHER}, got float64 of shape (2, 5)"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS.astype(float), out=out),
@@ -85,7 +85,7 @@ WRONG = [
     (lambda out: ops.cross_entropy(LOGITS, [True, False, True], out=out),
      ValueError, f"target: {EITHER}, got bool of shape (3,)"),
     (lambda out: ops.cross_entropy(LOGITS, np.eye(3, 5, dtype=int), out=out), ValueError,
-     "target: expected shape (3,), got (3, 5)"),
+     f"target: {EITHER}, got int64 of shape (3, 5)"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS, np.ones(4), out=out), ValueError,
      "weight: expected shape (5,), got (4,)"),
     (lambda out: ops.cross_entropy(LOGITS, LABELS, sample_weight=np.ones((3, 1)), out=out), ValueError,
@@ -150,8 +150,9 @@ WRONG = [
     (lambda out: ops.softmax(X, 2, out=out), ValueError, "axis: 2 is out of range for x of shape (3, 4)"),
     (lambda out: ops.log_softmax_backward(X, X, -3, out=out), ValueError,
      "axis: -3 is out of range for dy of shape (3, 4)"),
-    (lambda out: ops.softmax(1.0), ValueError, "axis: -1 is out of range for x of shape ()"),
+    (lambda out: ops.softmax(1.0), ValueError, "x: expected at least one axis, got a scalar"),
     (lambda out: ops.softmax(X, 1.0, out=out), TypeError, "axis: expected an int, got float"),
+    (lambda out: ops.softmax(X, True, out=out), TypeError, "axis: expected an int, got bool"),
     (lambda out: ops.softmax(X, (0, 1), out=out), TypeError, "axis: expected an int, got tuple"),
     (lambda out: ops.softmax(X, backend="tpu", out=out), ValueError,
      f"backend: unknown 'tpu'; known are {', '.join(map(repr, MODULES))}"),
