@@ -52,7 +52,11 @@ def parse(argv):
         metavar="NAME",
         help="fastmlp's backend; default: FASTMLP_BACKEND, else the compiled one",
     )
-    p.add_argument("--turns", type=int, help="turns of each version; default: 9, with --quick 7")
+    p.add_argument(
+        "--turns",
+        type=int,
+        help="turns of each version, more where the ratio is not precise; default: 9, with --quick 7",
+    )
     p.add_argument("--json", metavar="FILE", help="write everything to FILE")
     args = p.parse_args(argv)
     args.compile = args.compile or args.full

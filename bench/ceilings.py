@@ -9,13 +9,19 @@ COPY_BYTES = 256 * 2**20
 REPEATS = 5  # a ceiling is the best of them
 
 
-def fma_peak():
-    """GFLOP/s of fused multiply-adds on one core, by dtype; None without the compiled backend."""
+def fma_peak(dtype):
+    """GFLOP/s of fused multiply-adds on one core; None without the compiled backend."""
     try:
         from fastmlp.kernels.cython_cpu import fma_peak as measured
     except ImportError:
         return None
-    return {f"float{bits}": float(max(measured(bits) for _ in range(REPEATS))) for bits in (32, 64)}
+    return float(measured({"float32": 32, "float64": 64}[dtype]))
+
+
+def fma_peaks():
+    """The best of some, by dtype; None without the compiled backend."""
+    peaks = {dtype: [fma_peak(dtype) for _ in range(REPEATS)] for dtype in ("float32", "float64")}
+    return None if None in peaks["float32"] else {dtype: max(some) for dtype, some in peaks.items()}
 
 
 def copy_bandwidth(threads):

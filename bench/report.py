@@ -2,7 +2,7 @@
 
 from .results import LOSING, BusyRow, Ceiling, Results, Row, geometric_mean, worst
 from .targets import verdicts
-from .timing import NOISY
+from .timing import NOISY, PRECISE
 
 WHAT = {
     "linear": "fused linear forward: act(x wᵀ + b), shape m x k x n",
@@ -46,7 +46,10 @@ def options_text(results: Results) -> str:
     o = results.options
     cases = "the quick subset of the cases" if o["quick"] else "all cases"
     compiled = "with torch.compile" if o["compiled"] else "without torch.compile"
-    return f"{cases}, {o['turns']} turns of each version, {compiled}"
+    turns = f"{o['turns']} turns of each version"
+    if "most" in o:
+        turns += f", {o['most']} times as many where the interval of the ratio is wider than {100 * PRECISE:.0f} %"
+    return f"{cases}, {turns}, {compiled}"
 
 
 def _is_busy(e) -> bool:

@@ -15,8 +15,8 @@ LOSING = 0.95  # a row below this has lost; between this and 1 lies the noise
 class Row:
     """One case, fastmlp against one peer.
 
-    times: by version, "library version". ours, theirs: the fastest version of each side, which stands for it.
-    ratio: the peer's time over ours. problem: why there is no ratio.
+    times: by version, "library version", and of "FMA peak" a call of 10⁹ operations. ours, theirs: the fastest
+    version of each side, which stands for it. ratio: the peer's time over ours. problem: why there is no ratio.
     """
 
     section: str
@@ -30,7 +30,7 @@ class Row:
     theirs: str = ""
     ratio: Ratio | None = None
     gflops: float | None = None
-    peak_share: float | None = None  # of the FMA peak of that many cores
+    peak_share: float | None = None  # of the FMA peak of that many cores, measured in the same turns
     gbps: float | None = None
     copy_share: float | None = None  # of copy bandwidth; above 1 where the caches help
     others: float | None = None  # share of the machine that other processes took meanwhile

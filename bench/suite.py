@@ -6,7 +6,7 @@ Rows are kept and printed as they come, so that an interrupted run has what it h
 from itertools import groupby
 
 from . import busy, ceilings, environment, report, work
-from .measure import measure
+from .measure import MOST, measure
 from .results import Ceiling
 from .worker import Worker, WorkerError
 
@@ -39,7 +39,7 @@ class Workers:
 
 def run(args, results):
     """Measures what `args` asks for into `results` and prints it. WorkerError: fastmlp cannot be used."""
-    results.options = {"quick": args.quick, "compiled": args.compile, "turns": args.turns}
+    results.options = {"quick": args.quick, "compiled": args.compile, "turns": args.turns, "most": MOST}
     results.environment = environment.describe()
     cases = work.select(args.section, args.dtype, args.quick)
     wanted = {case: args.against or case.peers for case in cases}
@@ -48,7 +48,7 @@ def run(args, results):
             _introduce(workers, results, {peer for peers in wanted.values() for peer in peers})
             if threads == args.threads[0]:
                 say(report.environment_lines(results))
-            ceiling = Ceiling(threads, workers["fastmlp"].fma_peak(), ceilings.copy_bandwidth(threads))
+            ceiling = Ceiling(threads, workers["fastmlp"].fma_peaks(), ceilings.copy_bandwidth(threads))
             results.ceilings.append(ceiling)
             say(["", report.ceiling_line(ceiling)])
             _measure_all(wanted, workers, ceiling, args, results)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 NOISY = 0.15  # a spread above this is called noisy
+PRECISE = 0.10  # an interval that is wider, as a share of the median, asks for more turns
 CONFIDENCE = 0.95
 
 #: runs a version that often and gives the seconds that it took
@@ -63,14 +64,20 @@ def calls_per_turn(batch: Batch, seconds: float) -> int:
         calls = math.ceil(calls * min(10.0, seconds / max(took, 1e-9)))
 
 
-def take_turns(versions: dict[str, Batch], turns: int, seconds: float) -> dict[str, Times]:
-    """Times every version in `turns` turns of about `seconds` each, in the order A B C A B C ..."""
-    calls = {name: calls_per_turn(batch, seconds) for name, batch in versions.items()}
-    samples: dict[str, list[float]] = {name: [] for name in versions}
-    for _ in range(turns):
-        for name, batch in versions.items():
-            samples[name].append(batch(calls[name]) / calls[name])
-    return {name: Times(s) for name, s in samples.items()}
+class Turns:
+    """Times versions in turns of about `seconds` each, in the order A B C A B C ..."""
+
+    def __init__(self, versions: dict[str, Batch], seconds: float) -> None:
+        self._versions = versions
+        self._calls = {name: calls_per_turn(batch, seconds) for name, batch in versions.items()}
+        self.times = {name: Times([]) for name in versions}
+
+    def take(self, turns: int) -> None:
+        """Add `turns` turns to the times of every version."""
+        for _ in range(turns):
+            for name, batch in self._versions.items():
+                calls = self._calls[name]
+                self.times[name].samples.append(batch(calls) / calls)
 
 
 @dataclass
@@ -87,6 +94,12 @@ def speed_up(ours: Times, theirs: Times) -> Ratio:
     ratios = sorted(t / o for o, t in zip(ours.samples, theirs.samples, strict=True))
     low, high = median_interval(len(ratios))
     return Ratio(statistics.median(ratios), ratios[low], ratios[high])
+
+
+def precise(ours: Times, theirs: Times) -> bool:
+    """Is the interval of the ratio narrow? That of fewer than six samples says too little to tell."""
+    ratio = speed_up(ours, theirs)
+    return len(ours.samples) >= 6 and ratio.high - ratio.low <= PRECISE * ratio.median
 
 
 def median_interval(n: int, confidence: float = CONFIDENCE) -> tuple[int, int]:

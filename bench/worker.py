@@ -157,9 +157,13 @@ class Bench:
     def environment(self):
         return environment.of_library(self.library)
 
-    def fma_peak(self):
-        """GFLOP/s of one core for each dtype; None where the compiled backend is not there to measure it."""
-        return ceilings.fma_peak()
+    def fma_peak(self, dtype):
+        """GFLOP/s of one core at this moment."""
+        return ceilings.fma_peak(dtype)
+
+    def fma_peaks(self):
+        """The most that one core gives, for each dtype; None where the compiled backend is not there to measure it."""
+        return ceilings.fma_peaks()
 
 
 def wait_until_idle(limit=0.25):

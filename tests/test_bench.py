@@ -1,11 +1,10 @@
-"""The bench as an instrument: it shows what is there, refuses what is wrong, and says what is missing.
+"""The bench as an instrument: it shows what is there and says what is missing. How it times: test_bench_timing.py.
 
-Time itself is a fake clock here, so that no test depends on the machine. torch is not needed.
+Time itself is made up here, so that no test depends on the machine. torch is not needed.
 """
 
+import itertools
 import json
-import math
-import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,191 +12,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastmlp import use_backend
-from fastmlp.bench import check, environment, peers, readme, report, results, targets, timing, work
+from fastmlp.bench import environment, readme, report, results, targets, work
 from fastmlp.bench.__main__ import main
-from fastmlp.bench.measure import ATTEMPTS, measure
+from fastmlp.bench.measure import ATTEMPTS, MOST, measure
 from fastmlp.bench.others import TOO_MUCH
 from fastmlp.bench.results import BusyRow, Ceiling, Results, Row
 from fastmlp.bench.timing import Ratio, Times
 from fastmlp.bench.worker import Worker, WorkerError
-
-# --------------------------------------------------------------------------------------------- timing
-
-
-class Machine:
-    """A clock that only work advances. `slowness(now)` is how long a unit of work takes then."""
-
-    def __init__(self, slowness=lambda now: 1e-6):
-        self.now = 0.0
-        self.slowness = slowness
-
-    def version(self, units):
-        """A batch function for a version that does that much work in every call."""
-
-        def call():
-            self.now += units * self.slowness(self.now)
-
-        return lambda calls: timing.batch_seconds(call, calls, clock=lambda: self.now)
-
-
-def noise(share, seed=1):
-    rng = random.Random(seed)
-    return lambda now: 1e-6 * (1 + rng.uniform(-share, share))
-
-
-def compared(machine, **units):
-    times = timing.take_turns({name: machine.version(n) for name, n in units.items()}, turns=9, seconds=1e-3)
-    ours, theirs = times.values()
-    return timing.speed_up(ours, theirs)
-
-
-def test_twice_the_work_shows_as_twice_the_time():
-    exact = compared(Machine(), ours=30, theirs=60)
-    assert exact.low == pytest.approx(2) and exact.median == pytest.approx(2) and exact.high == pytest.approx(2)
-    noisy = compared(Machine(noise(0.3)), ours=30, theirs=60)
-    assert noisy.low < 2 < noisy.high and noisy.high - noisy.low < 0.5
-
-
-def test_a_drifting_machine_does_not_move_the_ratio():
-    ratio = compared(Machine(lambda now: 1e-6 * (1 + 200 * now)), ours=30, theirs=60)
-    times = timing.take_turns({"a": Machine(lambda now: 1e-6 * (1 + 200 * now)).version(30)}, 9, 1e-3)["a"]
-    assert times.samples[-1] > 1.5 * times.samples[0]  # the drift is there
-    assert ratio.median == pytest.approx(2, rel=0.25)
-
-
-def test_versions_take_turns():
-    order = []
-
-    def batch(name):
-        def run(calls):
-            order.append(name)
-            return calls * 1e-3
-
-        return run
-
-    timing.take_turns({"a": batch("a"), "b": batch("b")}, turns=3, seconds=2e-3)
-    assert order[-6:] == ["a", "b"] * 3
-
-
-@pytest.mark.parametrize("units", [1, 20, 900, 50_000])
-def test_a_turn_has_the_length_asked_for(units):
-    calls = timing.calls_per_turn(Machine().version(units), seconds=0.01)
-    assert calls == max(1, round(0.01 / (units * 1e-6)))
-
-
-def test_a_slow_first_call_does_not_decide_how_long_a_turn_is():
-    first = iter([0.002])
-    calls = timing.calls_per_turn(lambda calls: next(first, 0) + calls * 1e-6, seconds=0.01)
-    assert calls > 1000
-
-
-@pytest.mark.parametrize("n", range(6, 40))
-def test_the_interval_of_the_median_covers_it_95_times_in_100(n):
-    low, high = timing.median_interval(n)
-
-    def missed(r):  # fewer than r of n samples on one side of the median
-        return 2 * sum(math.comb(n, i) for i in range(r)) / 2**n
-
-    assert low == n - 1 - high
-    assert missed(low + 1) <= 0.05 < missed(low + 2)
-
-
-def test_the_interval_of_few_samples_is_their_range():
-    assert [timing.median_interval(n) for n in (1, 2, 5)] == [(0, 0), (0, 1), (0, 4)]
-
-
-def test_spread_and_noise():
-    assert Times([1.0, 1.0, 1.0]).spread == 0 and not Times([1.0, 1.0, 1.0]).noisy
-    assert Times([1.0, 2.0, 3.0]).spread == pytest.approx(0.5) and Times([1.0, 2.0, 3.0]).noisy
-    assert not Times([1.0, 5.0] + [1.0] * 7).noisy  # one outlier is not a noisy row
-
-
-# ---------------------------------------------------------------------------------------------- check
-
-
-@pytest.fixture
-def right():
-    rng = np.random.default_rng(3)
-    return rng.standard_normal((40, 30))
-
-
-def test_rounding_passes(right):
-    assert check.problem([right.astype(np.float32)], [right], "float32", 100) is None
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda a: a * 1.001, "wrong"),
-        (lambda a: np.where(np.arange(a.size).reshape(a.shape) == 1199, 0, a).astype(a.dtype), "wrong"),
-        (lambda a: np.where(a > 3, np.nan, a).astype(a.dtype), "wrong"),
-        (lambda a: (a.view(np.uint32) & 0xFFFF0000).view(np.float32), "wrong"),  # bfloat16
-        (lambda a: a.T, "shape"),
-        (lambda a: a.astype(np.float64), "float64"),
-    ],
-)
-def test_anything_else_is_refused(right, spoil, message):
-    right[0, 0] = 4
-    got = spoil(right.astype(np.float32))
-    assert message in check.problem([got], [right], "float32", 100)
-
-
-def test_a_missing_result_is_refused(right):
-    assert "1 results where 2" in check.problem([right], [right, right], "float64", 1)
-
-
-def test_all_zero_is_a_result():
-    assert check.problem([np.zeros(3)], [np.zeros(3)], "float64", 1) is None
-    assert "wrong" in check.problem([np.full(3, 1e-3)], [np.zeros(3)], "float64", 1)
-
-
-# ------------------------------------------------------------------------------------------------ work
-
-
-def small(case):
-    return math.prod(case.shape) < 1_000_000
-
-
-def test_the_table_holds_what_it_should():
-    shapes = {c.shape for c in work.CASES if (c.section, c.dtype) == ("linear", "float32")}
-    assert len(shapes) >= 24 and {(1, 10, 64), (512, 1024, 1024), (512, 4096, 4096)} <= shapes
-    assert {c.shape for c in work.CASES if c.section == "backward"} == shapes
-    assert len({c.name for c in work.CASES}) == len(work.CASES)
-    quick = work.select(list(work.SECTIONS), ["float32", "float64"], quick=True)
-    assert 0 < len(quick) < len(work.CASES)
-    assert {c.section for c in quick} == set(work.SECTIONS) - {"busy"}
-    assert {c.dtype for c in work.select(["linear"], ["float64"])} == {"float64"}
-
-
-def test_inputs_are_the_same_in_every_process():
-    case = work.CASES[0]
-    first, second = work.inputs(case), work.inputs(case)
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert not np.array_equal(work.inputs(replace(case, kernel="gelu"))["x"], first["x"])
-
-
-@pytest.mark.parametrize("shape", [(100, 10, 64), (128, 784, 256), (7, 4096, 50)])
-def test_the_sign_of_every_unit_is_certain(shape):
-    a = work.inputs(work.Case("backward", "relu", shape))
-    z = a["x"].astype(np.float64) @ a["w"].T.astype(np.float64) + a["b"]
-    summed_the_other_way = a["x"][:, ::-1] @ a["w"][:, ::-1].T + a["b"]
-    assert np.array_equal(z, summed_the_other_way.astype(np.float64)) and (z != 0).all()
-    assert np.abs(a["w"]).mean() > 0.4 * shape[1] ** -0.5  # still the weights of a layer
-
-
-@pytest.mark.parametrize("case", [c for c in work.CASES if small(c)], ids=lambda c: c.name)
-def test_every_way_to_do_a_case_is_right(case):
-    a = work.inputs(case)
-    want = work.expected(case, a)
-    ways = peers.versions("fastmlp", case, a) + peers.versions("numpy", case, a)
-    assert len(ways) == (1 if case.kernel == "gelu" else 2)
-    for version in ways:
-        with use_backend("numpy"):
-            got = version.call()
-        got = [np.asarray(v) for v in (got if isinstance(got, tuple) else (got,))]
-        assert check.problem(got, want, case.dtype, case.depth) is None, version.name
-
 
 # --------------------------------------------------------------------------------------------- measure
 
@@ -225,6 +46,10 @@ class FakeWorker:
     def cpu_seconds(self):
         return 0.0
 
+    def fma_peak(self, dtype):
+        """GFLOP/s."""
+        return 0.1
+
 
 def measured(ours, peer, ceiling=None):
     workers = {"fastmlp": ours, "torch": peer}
@@ -234,10 +59,50 @@ def measured(ours, peer, ceiling=None):
 
 
 def test_a_row():
-    row = measured(FakeWorker("fastmlp", 1e-6), FakeWorker("torch", 3e-6), Ceiling(2, {"float32": 0.1}, 20.0))
+    row = measured(FakeWorker("fastmlp", 1e-6), FakeWorker("torch", 3e-6), Ceiling(2, {"float32": 7.0}, 20.0))
     assert row.ratio.median == pytest.approx(3) and not row.losing and not row.problem
     assert row.gflops == pytest.approx(2 * 3 * 4 * 5 / 1e-6 / 1e9)
-    assert row.peak_share == pytest.approx(row.gflops / 0.2)
+    assert row.peak_share == pytest.approx(row.gflops / 0.2)  # of what the peak was in the same turns
+    assert len(row.times["fastmlp way"].samples) == 3 * MOST  # three turns are too few to tell
+
+
+def test_the_share_of_the_peak_is_taken_turn_by_turn():
+    """The core runs at full, half and a quarter of its speed, and something slows the first turn down eightfold."""
+    speed, slower = itertools.cycle([1.0, 0.5, 0.25]), itertools.cycle([8, 1, 1])
+    now = [1.0]
+
+    class Slowing(FakeWorker):
+        def time(self, name, calls):
+            now[0] = next(speed)
+            return super().time(name, calls) / now[0] * next(slower)
+
+        def fma_peak(self, dtype):
+            return 0.1 * now[0]
+
+    row = measured(Slowing("fastmlp", 1e-3), FakeWorker("torch", 3e-3), Ceiling(1, {"float32": 7.0}, 20.0))
+    assert row.peak_share == pytest.approx(2 * 3 * 4 * 5 / 1e-3 / 1e9 / 0.1)
+
+
+@pytest.mark.parametrize(("is_precise", "turns"), [(True, 3), (False, 3 * MOST)])
+def test_a_ratio_that_is_not_precise_gets_more_turns(monkeypatch, is_precise, turns):
+    monkeypatch.setattr("fastmlp.bench.timing.precise", lambda ours, theirs: is_precise)
+    row = measured(FakeWorker("fastmlp"), FakeWorker("torch"))
+    assert len(row.times["fastmlp way"].samples) == len(row.times["torch way"].samples) == turns
+
+
+@pytest.mark.parametrize("ceiling", [None, Ceiling(1, {"float32": 7.0}, 20.0)])
+def test_a_peer_that_dies_between_turns_leaves_no_ratio(ceiling):
+    peer = FakeWorker("torch")
+    steady = peer.time
+
+    def time(name, calls):
+        if peer.timed == 5:
+            raise WorkerError("torch: its process has ended")
+        return steady(name, calls)
+
+    peer.time = time
+    row = measured(FakeWorker("fastmlp"), peer, ceiling)
+    assert row.problem == "torch: its process has ended" and row.ratio is None and row.peak_share is None
 
 
 @pytest.mark.parametrize("wrong", ["fastmlp", "torch"])
@@ -339,7 +204,7 @@ def row_of(shape=(128, 784, 256), kernel="relu", ratio=1.5, section="linear", th
 def a_run():
     untimed = replace(row_of((2, 3, 4)), ratio=None, times={}, ours="", theirs="", problem="torch: gave up")
     return Results(
-        options={"quick": False, "compiled": True, "turns": 3},
+        options={"quick": False, "compiled": True, "turns": 3, "most": 5},
         environment={
             "cpu": "A CPU", "cpus": 2, "system": "Linux", "python": "3.12", "revision": None,
             "load_average": 0.1,
@@ -444,7 +309,7 @@ def test_the_readme_shows_what_lost_and_what_is_missing():
     assert "Not timed: 2x3x4 relu (1 thread): torch: gave up." in text
     assert "numpy was not measured: numpy: not there." in text
     assert "linear forward, float32: worst shape | 1 thread | >= 0.95x | 0.50x | **missed**" in text
-    assert "all cases, 3 turns of each version, with torch.compile" in text
+    assert "all cases, 3 turns of each version, 5 times as many where the interval of the ratio is wider" in text
     assert "interrupted" not in text and "interrupted" in readme.rewrite(
         README, replace(a_run(), complete=False)
     )
