@@ -27,7 +27,7 @@ GELU_TANH_B = mp.mpf("0.044715") * GELU_TANH_A
 SELU_SCALE = mp.mpf("1.0507009873554804934193349852946")
 SELU_ALPHA = mp.mpf("1.6732632423543772848170429916717")
 
-CDF_K = {32: mp.mpf("2.5"), 64: mp.mpf("3.5")}  # tried: the errors, rounding included, are small and level
+CDF_K = {32: mp.mpf("2.9375"), 64: mp.mpf("3.5")}  # tried: the errors, rounding included, are small and level
 CDF_CENTER = mp.mpf("0.375")
 
 
@@ -96,8 +96,8 @@ def cdf_fit(bits):
         relative=lambda t: 1 / factor(t),
         low=-CDF_CENTER,
         high=cdf_end(bits) / (cdf_end(bits) + CDF_K[bits]) - CDF_CENTER,
-        degree={32: 9, 64: 23}[bits],
-        emphasis=lambda t: 1 + 3 * (1 - t - CDF_CENTER) ** 4,  # small a: there the other roundings add up
+        degree={32: 8, 64: 23}[bits],
+        emphasis=lambda t: 1 + {32: 6, 64: 3}[bits] * (1 - t - CDF_CENTER) ** 4,  # small a: there the other roundings add up
     )
 
 

@@ -54,18 +54,17 @@ INLINE vec softsign_derivative(vec y, params p) {
 /* y = max(z, 0) - |z| Φ(-|z|). The square is in two parts, or exp would magnify its rounding. `distance` is
  * |z|, cut off on the right only: y is inf for inf, but NaN for -inf. */
 INLINE vec gelu_forward(vec z, params p) {
-    vec distance = v_abs(v_min(v_set(CDF_END), z)), a = v_min(v_set(CDF_END), distance);
-    vec half = a * (real)-0.5, x = a * half;
+    vec distance = v_abs(v_min(v_set(CDF_END), z)), a = v_min(v_set(CDF_END), distance), a2 = a * a;
     vec u = distance / (distance + CDF_K);
-    vec tail = v_times_exp_up(u, x, v_prod_err(a, half, x)) * v_cdf_factor(u);
-    return v_fma(tail, v_set(-1 / EXP_UNIT), v_max(v_set((real)-0.0), z));
+    vec tail = v_times_exp_half_up(u, a2, v_prod_err(a, a, a2)) * v_cdf_factor(u, 1 / EXP_UNIT);
+    return v_max(v_set((real)-0.0), z) - tail;
 }
 
 /* Φ(z) + z φ(z) */
 INLINE vec gelu_derivative(vec z, params p) {
     vec a = v_min(v_set(CDF_END), v_abs(z));
     vec e = v_exp_nonpos(a * a * (real)-0.5);
-    vec w = 1 / (a + CDF_K), tail = e * w * v_cdf_factor(a * w);
+    vec w = 1 / (a + CDF_K), tail = e * w * v_cdf_factor(a * w, 1);
     return v_fma(z, e * PDF_0, v_sel(v_lt(v_set(0), z), 1 - tail, tail));
 }
 

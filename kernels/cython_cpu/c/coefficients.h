@@ -14,7 +14,7 @@
 #define EXP_LOW             -0x1.cf05b6p6f           /* where v_exp_up becomes 0 */
 #define EXPM1_LOW           -0x1.601e68p6f           /* where v_expm1 becomes -1 */
 #define SATURATED           0x1.4p4f                 /* from here on sigmoid and tanh are 1 */
-#define CDF_K               0x1.4p1f                 /* chosen, see there */
+#define CDF_K               0x1.78p1f                /* chosen, see there */
 #define CDF_CENTER          0x1.8p-2f                /* likewise */
 #define CDF_END             0x1.e6e54cp3f            /* where e^(-a^2/2) becomes 0 */
 #define PDF_0               0x1.988454p-2f           /* 1 / sqrt(2 pi) */
@@ -45,18 +45,17 @@ static const real ATANH[] = {
     0x1.5555p-1f,
 };
 
-/* Phi(-a) = e^(-a^2/2) P(u - CDF_CENTER) / (a + CDF_K), u = a / (a + CDF_K): relative error 2^-24.6 */
+/* Phi(-a) = e^(-a^2/2) P(u - CDF_CENTER) / (a + CDF_K), u = a / (a + CDF_K): relative error 2^-24.1 */
 static const real CDF[] = {
-    -0x1.3c3622p-4f,
-    0x1.41234cp-7f,
-    0x1.ee80e8p-4f,
-    0x1.0447bep-4f,
-    -0x1.190c3cp-3f,
-    -0x1.984cc8p-3f,
-    0x1.8837f6p-3f,
-    0x1.e8a46ap-2f,
-    -0x1.fce6d6p-1f,
-    0x1.a57056p-1f,
+    -0x1.3fe2a8p-4f,
+    -0x1.882462p-6f,
+    0x1.375656p-3f,
+    0x1.99644p-4f,
+    -0x1.2e7e4cp-2f,
+    -0x1.7fd164p-3f,
+    0x1.f0259ap-1f,
+    -0x1.3bc3fp0f,
+    0x1.bb8088p-1f,
 };
 
 #else

@@ -7,13 +7,17 @@
 #include "coefficients.h"
 #include "vec.h"
 
-/* c[0] x^(n-1) + ... + c[n-1] */
-INLINE vec v_horner(vec x, const real *c, int n) {
-    vec sum = v_set(c[0]);
-    UNROLL for (int i = 1; i < n; i++) sum = v_fma(sum, x, v_set(c[i]));
+/* unit P(step x) with P(t) = c[0] t^(n-1) + ... + c[n-1]. Powers of 2, unit and step change the coefficients without a loss,
+ * before the program runs. */
+INLINE vec v_horner(vec x, const real *c, const int n, const real unit, const real step) {
+    real scale = unit;
+    UNROLL for (int i = 1; i < n; i++) scale *= step;
+    vec sum = v_set(c[0] * scale);
+    UNROLL for (int i = 1; i < n; i++) scale /= step, sum = v_fma(sum, x, v_set(c[i] * scale));
     return sum;
 }
-#define POLYNOMIAL(c, x) v_horner(x, c, sizeof(c) / sizeof(real))
+#define POLYNOMIAL(c, x) SCALED_POLYNOMIAL(c, x, 1, 1)
+#define SCALED_POLYNOMIAL(c, x, unit, step) v_horner(x, c, sizeof(c) / sizeof(real), unit, step)
 
 /* ------------------------------------------------------------------------------------------- exponential
  * e^x = 2^k e^r with whole k and |r| <= ln2/2. ln2 is in two parts, the first so short that k * LN2_HI is exact
@@ -58,10 +62,14 @@ INLINE vec v_expm1(vec x) {
     return v_fma(e.power, v_expm1_near_0(e.r), e.power - 1);
 }
 
-/* EXP_UNIT * z e^(x + x_lo) for EXP_LOW <= x <= SATURATED and a tiny x_lo, rounded once */
-INLINE vec v_times_exp_up(vec z, vec x, vec x_lo) {
-    reduced e = v_reduce(x, OFFSET(EXP_SHIFT));
-    return v_fma(z * e.power, v_expm1_near_0(e.r + x_lo), z * e.power);
+/* EXP_UNIT * z e^(-(x + x_lo) / 2) for 0 <= x <= -2 EXP_LOW and a tiny x_lo, rounded once. Half of x is nowhere needed:
+ * its remainder is q = -2 r, and e^r = 1 - q (1/2 - q P(-q / 2) / 4). */
+INLINE vec v_times_exp_half_up(vec z, vec x, vec x_lo) {
+    const vec offset = OFFSET(EXP_SHIFT);
+    vec rounded = v_fma(x, v_set(-LOG2_E / 2), offset), k = rounded - offset;
+    vec q = v_fma(k, v_set(2 * LN2_LO), v_fma(k, v_set(2 * LN2_HI), x)) + x_lo;
+    vec zp = z * (vec)((veci)rounded << MANTISSA);
+    return v_fma(zp * q, v_fma(SCALED_POLYNOMIAL(EXP, q, (real)0.25, (real)-0.5), q, v_set((real)-0.5)), zp);
 }
 
 /* ------------------------------------------------------------------------------------------ made of it */
@@ -104,8 +112,8 @@ INLINE vec v_tanh(vec x) {
     return v_copysign(m / (m + 2), x);
 }
 
-/* Φ(-a) = e^(-a^2/2) v_cdf_factor(u) / (a + CDF_K), where u = a / (a + CDF_K) and a >= 0. The factor varies so
- * little that the rounding of u does not matter (Shepherd & Laframboise 1981 do so for erfc). */
-INLINE vec v_cdf_factor(vec u) { return POLYNOMIAL(CDF, u - CDF_CENTER); }
+/* Φ(-a) = e^(-a^2/2) v_cdf_factor(u, 1) / (a + CDF_K), where u = a / (a + CDF_K) and a >= 0. The factor varies
+ * so little that the rounding of u does not matter (Shepherd & Laframboise 1981 do so for erfc). unit: to multiply it by. */
+INLINE vec v_cdf_factor(vec u, const real unit) { return SCALED_POLYNOMIAL(CDF, u - CDF_CENTER, unit, 1); }
 
 #endif
