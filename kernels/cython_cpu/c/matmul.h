@@ -46,7 +46,8 @@ struct matmul {
     real *y;
     /* chosen by plan(), or by outer() */
     int vectors, pack_s, pack_v, stream;
-    ptrdiff_t row_block, row_blocks, col_block, col_blocks, k_block;
+    ptrdiff_t row_block, row_blocks, group_rows; /* of a block; blocks of a group; rows of a group */
+    ptrdiff_t col_block, col_blocks, k_block;
     ptrdiff_t depth;         /* of panels and strips: a block of k, or several */
     ptrdiff_t strip, strips; /* its height, and how many are packed at a time */
     uint64_t number; /* of this job: tells whose panels a thread's scratch holds */
@@ -104,9 +105,12 @@ static void plan(struct matmul *j) {
     const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, STRIPS * tile);
     while (j->col_block > width && by_rows * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
-    j->row_block = j->m;
-    if (j->col_blocks < wanted) j->row_block = round_up(parts(j->m, parts(wanted, j->col_blocks)), (tile + 1) / 2);
-    j->row_blocks = parts(j->m, j->row_block);
+    /* A group of rows for each thread, and its tasks one after the other, column by column: so a thread keeps its panels from task
+     * to task, and no two threads write to the same lines of the cache all along a border of columns. */
+    const ptrdiff_t cuts = parts(wanted, j->col_blocks);
+    j->group_rows = parts(j->m, least(cuts, pool_threads()));
+    j->row_block = cuts > 1 ? least(j->group_rows, round_up(parts(j->m, cuts), (tile + 1) / 2)) : j->m;
+    j->row_blocks = parts(j->group_rows, j->row_block);
     j->strip = evenly(least(j->m, j->row_block), tile);
 
     const ptrdiff_t strips = parts(least(j->m, j->row_block), j->strip);
@@ -224,8 +228,11 @@ INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t
 
 static void matmul_task(void *job, ptrdiff_t index) {
     const struct matmul *j = job;
-    const ptrdiff_t column = index / j->row_blocks * j->col_block, cols = least(j->col_block, j->n - column);
-    const ptrdiff_t row = index % j->row_blocks * j->row_block, row_end = least(row + j->row_block, j->m);
+    const ptrdiff_t in_group = index % (j->row_blocks * j->col_blocks), group = index / (j->row_blocks * j->col_blocks);
+    const ptrdiff_t column = in_group / j->row_blocks * j->col_block, cols = least(j->col_block, j->n - column);
+    const ptrdiff_t row = group * j->group_rows + in_group % j->row_blocks * j->row_block;
+    const ptrdiff_t row_end = least(row + j->row_block, least((group + 1) * j->group_rows, j->m));
+    if (row >= row_end) return; /* a last group may have fewer rows */
     struct panels *own = pool_scratch();
     struct tile t = {.c = own->c, .c_row = j->c_col != 1 ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows,
                      .next_row = j->s.row};
@@ -252,7 +259,7 @@ static void matmul_task(void *job, ptrdiff_t index) {
 static void matmul(struct matmul *j) {
     if (j->m == 0 || j->n == 0) return;
     plan(j);
-    pool_run(matmul_task, j, j->col_blocks * j->row_blocks);
+    pool_run(matmul_task, j, parts(j->m, j->group_rows) * j->row_blocks * j->col_blocks);
 }
 
 #endif

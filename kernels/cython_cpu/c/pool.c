@@ -40,19 +40,23 @@ static struct {
     _Atomic int caller_sleeps;
     _Atomic int quit;
 
-    /* The job. Low half of `left`: tasks not yet claimed; high half: the job's number, so that a claim made against
-     * an old job fails. Whoever holds a claim may read the fields: the job cannot end before its tasks. */
-    _Atomic uint64_t left;
+    /* The job. Whoever holds a claim may read it: it cannot end before its tasks. */
     pool_task task;
     void *job;
     fenv_t floating; /* the caller's rounding mode and the like: tasks run under it on every thread */
     uint32_t tasks;
-    _Atomic uint32_t finished;
+    _Atomic int shares;       /* its tasks are in so many, see below */
+    _Atomic uint32_t finished, number;
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
           .work = PTHREAD_COND_INITIALIZER,
           .done = PTHREAD_COND_INITIALIZER,
           .threads = 1};
+
+/* The tasks of a job are shared out in runs, one for each thread: what a thread wrote in the last job is then in its cache when
+ * the next one wants it. Who has done his own share helps with the others'. Low half: tasks not yet claimed; high half:
+ * the job's number, so that a claim made against an old job fails. A line of the cache each. */
+static struct { _Alignas(64) _Atomic uint64_t left; } shares[MAX_THREADS];
 
 static int64_t now_ns(void) {
     struct timespec t;
@@ -90,7 +94,6 @@ uint64_t pool_new_number(void) {
 
 /* --------------------------------------------------------------------------------------------- jobs */
 
-static int unclaimed(void) { return (uint32_t)atomic_load(&pool.left) != 0; }
 static int all_finished(void) { return atomic_load(&pool.finished) == pool.tasks; }
 
 /* Polls `ready` for at most `ns`. */
@@ -105,27 +108,37 @@ static int spin_until(int (*ready)(void), int64_t ns) {
     return ready();
 }
 
-/* Claims and runs tasks until none is left. */
-static void work_off(int is_worker) {
-    uint64_t left = atomic_load(&pool.left);
+static uint32_t share_end(int share) {
+    return (uint32_t)((uint64_t)pool.tasks * (uint64_t)(share + 1) / (uint64_t)atomic_load(&pool.shares));
+}
+
+/* Claims and runs tasks of that share until none is left. */
+static void work_off_share(int share, int is_worker) {
+    uint64_t left = atomic_load(&shares[share].left);
     while ((uint32_t)left) {
-        if (!atomic_compare_exchange_weak(&pool.left, &left, left - 1)) continue;
+        if (!atomic_compare_exchange_weak(&shares[share].left, &left, left - 1)) continue;
         const uint32_t tasks = pool.tasks;
         if (is_worker) fesetenv(&pool.floating);
-        pool.task(pool.job, (ptrdiff_t)(tasks - (uint32_t)left));
+        pool.task(pool.job, (ptrdiff_t)(share_end(share) - (uint32_t)left));
         if (atomic_fetch_add(&pool.finished, 1) + 1 == tasks && atomic_load(&pool.caller_sleeps)) {
             pthread_mutex_lock(&pool.lock);
             pthread_cond_signal(&pool.done);
             pthread_mutex_unlock(&pool.lock);
         }
-        left = atomic_load(&pool.left);
+        left = atomic_load(&shares[share].left);
     }
 }
 
-static int work_or_quit(void) { return unclaimed() || atomic_load(&pool.quit); }
+/* The thread's own share, then the others. The caller is thread 0. */
+static void work_off(int thread) {
+    const int count = atomic_load(&pool.shares);
+    for (int i = 0; i < count; i++) work_off_share((thread + i) % count, thread > 0);
+}
 
-static void *worker(void *unused) {
-    (void)unused;
+static _Thread_local uint32_t seen; /* the number of the job that a worker saw last */
+static int work_or_quit(void) { return atomic_load(&pool.number) != seen || atomic_load(&pool.quit); }
+
+static void *worker(void *thread) {
     if (!pool_scratch()) return NULL; /* it is done without, as if it could not have been started */
     for (;;) {
         if (!spin_until(work_or_quit, WORKER_SPIN_NS)) {
@@ -136,7 +149,8 @@ static void *worker(void *unused) {
             pthread_mutex_unlock(&pool.lock);
         }
         if (atomic_load(&pool.quit)) return NULL;
-        work_off(1);
+        seen = atomic_load(&pool.number);
+        work_off((int)(intptr_t)thread);
     }
 }
 
@@ -148,7 +162,7 @@ static void forget_workers(void) {
     pthread_cond_init(&pool.work, NULL);
     pthread_cond_init(&pool.done, NULL);
     pool.tried = pool.started = 0;
-    atomic_store(&pool.left, 0);
+    for (int i = 0; i < MAX_THREADS; i++) atomic_store(&shares[i].left, 0);
     atomic_store(&pool.sleeping, 0);
     atomic_store(&pool.caller_sleeps, 0);
     atomic_store(&pool.quit, 0);
@@ -167,7 +181,7 @@ static void start_workers(void) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
 #endif
     for (; pool.tried < pool.threads - 1; pool.tried++)
-        pool.started += pthread_create(&pool.workers[pool.started], NULL, worker, NULL) == 0;
+        pool.started += pthread_create(&pool.workers[pool.started], NULL, worker, (void *)(intptr_t)(pool.started + 1)) == 0;
 #ifndef _WIN32
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 #endif
@@ -230,8 +244,12 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks) {
     pool.tasks = (uint32_t)tasks;
     fegetenv(&pool.floating);
     atomic_store(&pool.finished, 0);
-    const uint64_t number = (atomic_load(&pool.left) >> 32) + 1;
-    atomic_store(&pool.left, number << 32 | (uint32_t)tasks);
+    const int count = pool.started + 1 < tasks ? pool.started + 1 : (int)tasks;
+    atomic_store(&pool.shares, count);
+    const uint32_t number = atomic_load(&pool.number) + 1;
+    for (int i = 0; i < count; i++)
+        atomic_store(&shares[i].left, (uint64_t)number << 32 | (share_end(i) - (i ? share_end(i - 1) : 0)));
+    atomic_store(&pool.number, number);
     wake_workers((uint32_t)tasks - 1);
     work_off(0);
     wait_for_others();

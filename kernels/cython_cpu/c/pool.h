@@ -1,5 +1,5 @@
-/* The thread pool: workers that claim small tasks from a counter, so that a slow thread delays nobody by more than
- * one task. Created at first use, safe after fork, safe for concurrent callers. */
+/* The thread pool: each thread has a share of the tasks, the same in each job of a kind, and claims them one by one; who has
+ * done his own helps with the others', so that a slow thread delays nobody by more than one task. Created at first use, safe after fork, safe for concurrent callers. */
 #ifndef POOL_H
 #define POOL_H
 
