@@ -13,8 +13,12 @@
 #include "matmul.h"
 #include "outer.h"
 
-/* Columns of dz to a task, and rows of it, at most, whose sum is one chain. */
-enum { STRIP = 64, SUM_ROWS = 256 };
+/* Columns of dz that are made at a time. */
+enum { STRIP = 64 };
+
+/* Rows of dz to a task, if there are so many. So many elements of it are shared out if the products that follow are: each core then
+ * has a part of it in its cache. To share fewer would only keep the threads waiting. */
+enum { MIN_RUN = 64, MAX_RUN = 256, MANY_DZ = 8192 };
 
 /* A layer is tall with so many rows, and no more weights than this. */
 enum { TALL = 1024, SMALL_WEIGHTS = 4096 };
@@ -32,22 +36,26 @@ static void derive_block(const struct linear_backward *b, ptrdiff_t at, real *dz
             for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
 }
 
-/* The same for `cols` columns from `column`, and `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz and db point to the
- * first of them; either may be NULL. Narrow rows are taken several together, as if they were one. */
-static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t column, ptrdiff_t cols,
-                   real *dz, real *db) {
-    const ptrdiff_t together = cols == b->n && cols < STRIP ? STRIP / cols : 1;
-    for (ptrdiff_t i = 0; i < rows; i += SUM_ROWS)
-        for (ptrdiff_t c = 0; c < cols; c += STRIP) {
-            const ptrdiff_t width = least(STRIP, cols - c), at = (row + i) * b->n + column + c;
-            const ptrdiff_t count = least(SUM_ROWS, rows - i), odd = count % together, even = count - odd;
-            real sums[STRIP] = {0}, *to = dz ? dz + i * b->n + c : NULL, *rest = dz ? to + even * b->n : NULL;
-            derive_block(b, at, to, db ? sums : NULL, together * b->n, even / together, together * width);
-            if (odd) derive_block(b, at + even * b->n, rest, db ? sums : NULL, b->n, odd, width);
-            if (!db) continue;
-            for (ptrdiff_t t = 0; t < together; t++)
-                for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[t * width + j];
-        }
+/* The same for all columns of `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz points to the first of the rows; it or db
+ * may be NULL. Narrow rows are taken several together, as if they were one. */
+static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, real *dz, real *db) {
+    const ptrdiff_t n = b->n, together = n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
+    for (ptrdiff_t c = 0; c < n; c += STRIP) {
+        const ptrdiff_t width = least(STRIP, n - c), at = row * n + c;
+        real sums[STRIP] = {0}, *to = dz ? dz + c : NULL, *rest = dz ? to + even * n : NULL;
+        derive_block(b, at, to, db ? sums : NULL, together * n, even / together, together * width);
+        if (odd) derive_block(b, at + even * n, rest, db ? sums : NULL, n, odd, width);
+        if (!db) continue;
+        for (ptrdiff_t t = 0; t < together; t++)
+            for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[t * width + j];
+    }
+}
+
+/* to[] (+)= Σ of `count` sums of `size` reals, in their order; they lie `apart` */
+static void add_up(const real *sums, ptrdiff_t count, ptrdiff_t apart, real *to, ptrdiff_t size, int accumulate) {
+    if (!accumulate) memset(to, 0, (size_t)size * sizeof(real));
+    for (ptrdiff_t s = 0; s < count; s++, sums += apart)
+        for (ptrdiff_t i = 0; i < size; i++) to[i] += sums[i];
 }
 
 /* C (+)= S V */
@@ -74,29 +82,39 @@ static void make_dw(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t ro
 
 /* ---------------------------------------------------------------------------------------------------- wide */
 
-struct wide { const struct linear_backward *b; real *dz; };
+struct wide {
+    const struct linear_backward *b;
+    ptrdiff_t run;   /* rows to a task, whose sum is one chain */
+    real *dz, *sums; /* (m, n), and (n) of each task; either may be NULL */
+};
 
 static void wide_task(void *job, ptrdiff_t index) {
-    const struct linear_backward *b = ((struct wide *)job)->b;
-    const ptrdiff_t at = index * STRIP, cols = least(STRIP, b->n - at);
-    real *dz = ((struct wide *)job)->dz, *db = b->db ? (real *)b->db + at : NULL;
-    if (db && !b->accumulate) memset(db, 0, (size_t)cols * sizeof(real));
-    derive(b, 0, b->m, at, cols, dz ? dz + at : NULL, db);
+    const struct wide *w = job;
+    const ptrdiff_t row = index * w->run, n = w->b->n;
+    real *sums = w->sums ? memset(w->sums + index * n, 0, (size_t)n * sizeof(real)) : NULL;
+    derive(w->b, row, least(w->run, w->b->m - row), w->dz ? w->dz + row * n : NULL, sums);
 }
 
+/* By rows, so that threads write no line of the cache together, and dx finds its rows of dz where they were made. */
 static int wide(const struct linear_backward *b) {
-    struct wide job = {b, NULL};
+    struct wide job = {.b = b, .run = least(MAX_RUN, parts(b->m, GROUPS))};
+    if (job.run < MIN_RUN) job.run = MIN_RUN;
     const int derived = b->act.code != ACT_identity && b->m && b->n;
-    if (derived && !(job.dz = malloc((size_t)(b->m * b->n) * sizeof(real)))) return -1;
+    const ptrdiff_t tasks = parts(b->m, job.run), elements = derived ? b->m * b->n : 0;
+    real *scratch = NULL;
     if (derived || b->db) {
-        const ptrdiff_t tasks = parts(b->n, STRIP);
-        if (worth_sharing(b->m / 4, 0, b->n)) pool_run(wide_task, &job, tasks); /* cheap for what it reads */
+        scratch = malloc((size_t)(elements + (b->db ? tasks * b->n : 0) + 1) * sizeof(real));
+        if (!scratch) return -1;
+        if (derived) job.dz = scratch;
+        if (b->db) job.sums = scratch + elements;
+        if (b->m * b->n >= MANY_DZ && worth_sharing(b->m, b->dx || b->dw ? b->k : 0, b->n)) pool_run(wide_task, &job, tasks);
         else for (ptrdiff_t i = 0; i < tasks; i++) wide_task(&job, i);
+        if (b->db) add_up(job.sums, tasks, b->n, b->db, b->n, b->accumulate);
     }
     const real *dz = derived ? job.dz : b->dy;
     if (b->dx) make_dx(b, 0, b->m, dz);
     if (b->dw) make_dw(b, 0, b->m, dz, b->dw, b->accumulate);
-    free(job.dz);
+    free(scratch);
     return 0;
 }
 
@@ -118,19 +136,10 @@ static void tall_task(void *job, ptrdiff_t index) {
     memset(db, 0, (size_t)b->n * sizeof(real));
     for (ptrdiff_t row = begin; row < end; row += t->chunk) {
         const ptrdiff_t rows = least(t->chunk, end - row);
-        if (derived || b->db) derive(b, row, rows, 0, b->n, derived ? dz : NULL, b->db ? db : NULL);
+        if (derived || b->db) derive(b, row, rows, derived ? dz : NULL, b->db ? db : NULL);
         const real *from = derived ? dz : (const real *)b->dy + row * b->n;
         if (b->dx) make_dx(b, row, rows, from);
         if (b->dw) make_dw(b, row, rows, from, dw, row > begin);
-    }
-}
-
-/* to[] (+)= Σ over the groups, in their order, of what each has `at` there in its share */
-static void add_up(const struct tall *t, ptrdiff_t groups, ptrdiff_t at, real *to, ptrdiff_t count, int accumulate) {
-    if (!accumulate) memset(to, 0, (size_t)count * sizeof(real));
-    for (ptrdiff_t g = 0; g < groups; g++) {
-        const real *from = t->scratch + g * t->share + at;
-        for (ptrdiff_t i = 0; i < count; i++) to[i] += from[i];
     }
 }
 
@@ -144,8 +153,8 @@ static int tall(const struct linear_backward *b) {
     if (!t.scratch) return -1;
     if (worth_sharing(b->m, 2 * b->k, b->n)) pool_run(tall_task, &t, groups);
     else for (ptrdiff_t g = 0; g < groups; g++) tall_task(&t, g);
-    if (b->dw) add_up(&t, groups, 0, b->dw, b->n * b->k, b->accumulate);
-    if (b->db) add_up(&t, groups, b->n * b->k, b->db, b->n, b->accumulate);
+    if (b->dw) add_up(t.scratch, groups, t.share, b->dw, b->n * b->k, b->accumulate);
+    if (b->db) add_up(t.scratch + b->n * b->k, groups, t.share, b->db, b->n, b->accumulate);
     free(t.scratch);
     return 0;
 }

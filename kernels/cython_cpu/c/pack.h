@@ -4,14 +4,6 @@
 
 #include "vec.h"
 
-enum { LINE = 64 / sizeof(real) }; /* of the cache */
-
-/* How many rows, too far apart for the hardware to foresee, are fetched before they are read. */
-enum { AHEAD = 8 };
-INLINE void fetch(const real *p, ptrdiff_t count) {
-    for (ptrdiff_t j = 0; j < count; j += LINE) __builtin_prefetch(p + j, 0, 3);
-}
-
 /* to[p*width + j] = from[j*stride + p] for p < k, j < cols <= VLEN: rows that lie along p, turned; 0 beyond cols */
 static void pack_turned(const real *from, ptrdiff_t stride, real *to, ptrdiff_t width, ptrdiff_t k, int cols) {
     ptrdiff_t p = 0;

@@ -13,6 +13,8 @@
  *   v_sum v_hmax                over the lanes, in a fixed order
  *   v_zip_lo v_zip_hi           a0 b0 a1 b1 ..., of the first and of the last halves
  *   v_transpose                 VLEN vectors as a square matrix
+ *   load_part store_part        the j-th vector of a row that may end within it
+ *   fetch                       a row into the cache, before it is needed
  *
  * Everything is static inline: a function with external linkage would leak this file's instructions into
  * the rest of the program. */
@@ -293,6 +295,12 @@ INLINE void store_part(real *p, vec a, int j, ptrdiff_t cols) {
     const ptrdiff_t left = cols - j * VLEN;
     if (left >= VLEN) v_store(p + j * VLEN, a);
     else if (left > 0) v_store_n(p + j * VLEN, a, (int)left);
+}
+
+/* A line of the cache; and how many rows, too far apart for the hardware to foresee, are fetched before they are needed. */
+enum { LINE = 64 / sizeof(real), AHEAD = 8 };
+INLINE void fetch(const real *p, ptrdiff_t count) {
+    for (ptrdiff_t j = 0; j < count; j += LINE) __builtin_prefetch(p + j, 0, 3);
 }
 
 #undef X
