@@ -21,9 +21,9 @@ enum { STRIP = 64 };
 enum { MIN_RUN = 64, MAX_RUN = 256, MANY_DZ = 8192 };
 
 /* A layer is tall with so many rows, and no more weights than this. */
-enum { TALL = 1024, SMALL_WEIGHTS = 4096 };
-/* Rows of a group, at least; groups, at most; reals of dz and x in a chunk. */
-enum { GROUP_ROWS = 256, GROUPS = 16, CHUNK = 16384 };
+enum { TALL = 256, SMALL_WEIGHTS = 4096 };
+/* Groups, at least and at most, and rows of one in between; reals of dz and x in a chunk. */
+enum { FEW_GROUPS = 4, GROUPS = 16, GROUP_ROWS = 256, CHUNK = 16384 };
 
 /* dz = dy act'(saved), where dz is not NULL, for `rows` rows of width <= STRIP, `stride` apart, from the element `at` of dy
  * and saved on; sums[j] += Σ_i dz[i][j], where sums is not NULL */
@@ -107,8 +107,7 @@ static int wide(const struct linear_backward *b) {
         if (!scratch) return -1;
         if (derived) job.dz = scratch;
         if (b->db) job.sums = scratch + elements;
-        if (b->m * b->n >= MANY_DZ && worth_sharing(b->m, b->dx || b->dw ? b->k : 0, b->n)) pool_run(wide_task, &job, tasks);
-        else for (ptrdiff_t i = 0; i < tasks; i++) wide_task(&job, i);
+        pool_run(wide_task, &job, tasks, b->m * b->n >= MANY_DZ && worth_sharing(b->m, b->dx || b->dw ? b->k : 0, b->n));
         if (b->db) add_up(job.sums, tasks, b->n, b->db, b->n, b->accumulate);
     }
     const real *dz = derived ? job.dz : b->dy;
@@ -144,15 +143,14 @@ static void tall_task(void *job, ptrdiff_t index) {
 }
 
 static int tall(const struct linear_backward *b) {
-    const ptrdiff_t wanted = least(GROUPS, b->m / GROUP_ROWS);
+    const ptrdiff_t wanted = b->m < FEW_GROUPS * GROUP_ROWS ? FEW_GROUPS : least(GROUPS, b->m / GROUP_ROWS);
     struct tall t = {.b = b, .rows = parts(b->m, wanted)};
     t.chunk = evenly(t.rows, CHUNK / (b->n + b->k));
     t.share = round_up(b->n * b->k + b->n + t.chunk * b->n, LINE);
     const ptrdiff_t groups = parts(b->m, t.rows);
     t.scratch = malloc((size_t)(groups * t.share) * sizeof(real));
     if (!t.scratch) return -1;
-    if (worth_sharing(b->m, 2 * b->k, b->n)) pool_run(tall_task, &t, groups);
-    else for (ptrdiff_t g = 0; g < groups; g++) tall_task(&t, g);
+    pool_run(tall_task, &t, groups, worth_sharing(b->m, 2 * b->k, b->n));
     if (b->dw) add_up(t.scratch, groups, t.share, b->dw, b->n * b->k, b->accumulate);
     if (b->db) add_up(t.scratch + b->n * b->k, groups, t.share, b->db, b->n, b->accumulate);
     free(t.scratch);

@@ -102,8 +102,9 @@ static void dot_task(void *job, ptrdiff_t index) {
 }
 
 static void dot(struct dot *d) {
-    d->col_block = worth_sharing(d->m, d->k, d->n) ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
-    if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block));
+    const int share = worth_sharing(d->m, d->k, d->n);
+    d->col_block = share ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
+    if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block), share);
 }
 
 #endif

@@ -74,13 +74,12 @@ static void elementwise_task(void *job, ptrdiff_t index) {
     else act_forward(e->act, e->in + at, e->out + at, 0, 1, count);
 }
 
-/* Below so many elements the workers' waking costs more than their help. */
-enum { WORTH_SHARING_ELEMENTS = 65536 };
+/* What an element costs, in multiply-adds: as a cheap activation does, since then memory counts. */
+enum { ELEMENT_COST = 6 };
 
 static void elementwise(struct elementwise *e) {
     const ptrdiff_t tasks = (e->count + RUN - 1) / RUN;
-    if (e->count >= WORTH_SHARING_ELEMENTS) pool_run(elementwise_task, e, tasks);
-    else for (ptrdiff_t t = 0; t < tasks; t++) elementwise_task(e, t);
+    pool_run(elementwise_task, e, tasks, pool_is_worth((double)e->count * ELEMENT_COST));
 }
 
 static void activation_forward(const void *x, struct activation act, void *y, ptrdiff_t count) {

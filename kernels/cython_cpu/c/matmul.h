@@ -45,7 +45,7 @@ struct matmul {
     struct activation act;
     real *y;
     /* chosen by plan(), or by outer() */
-    int vectors, pack_s, pack_v, stream;
+    int vectors, pack_s, pack_v, stream, share;
     ptrdiff_t row_block, row_blocks, group_rows; /* of a block; blocks of a group; rows of a group */
     ptrdiff_t col_block, col_blocks, k_block;
     ptrdiff_t depth;         /* of panels and strips: a block of k, or several */
@@ -87,10 +87,10 @@ INLINE ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t unit) { return parts(a, unit) *
 /* The size of parts of about equal size, none above `most`. */
 INLINE ptrdiff_t evenly(ptrdiff_t total, ptrdiff_t most) { return total ? parts(total, parts(total, most)) : 1; }
 
-/* Below so many multiply-adds the workers' waking costs more than their help. An activation counts as some, too. */
-enum { WORTH_SHARING = 1000000, ACTIVATION_COST = 16 };
+/* What an activation costs, in multiply-adds. */
+enum { ACTIVATION_COST = 16 };
 INLINE int worth_sharing(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
-    return pool_threads() > 1 && (double)m * (double)n * (double)(k + ACTIVATION_COST) > WORTH_SHARING;
+    return pool_is_worth((double)m * (double)n * (double)(k + ACTIVATION_COST));
 }
 
 static void plan(struct matmul *j) {
@@ -98,8 +98,8 @@ static void plan(struct matmul *j) {
     const int wide = j->k <= SHORT && j->n >= MAX_WIDTH && j->n <= MAX_COLS && j->m * j->n >= SHORT_C;
     j->vectors = wide ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;
-    const int share = j->m * j->n >= FEW_OUTPUTS && worth_sharing(j->m, j->k, j->n);
-    const ptrdiff_t wanted = share ? 4 * pool_threads() : 1;
+    j->share = j->m * j->n >= FEW_OUTPUTS && worth_sharing(j->m, j->k, j->n);
+    const ptrdiff_t wanted = j->share ? 4 * pool_threads() : 1;
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
     const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, STRIPS * tile);
@@ -259,7 +259,7 @@ static void matmul_task(void *job, ptrdiff_t index) {
 static void matmul(struct matmul *j) {
     if (j->m == 0 || j->n == 0) return;
     plan(j);
-    pool_run(matmul_task, j, parts(j->m, j->group_rows) * j->row_blocks * j->col_blocks);
+    pool_run(matmul_task, j, parts(j->m, j->group_rows) * j->row_blocks * j->col_blocks, j->share);
 }
 
 #endif

@@ -80,8 +80,7 @@ static void outer(struct matmul *j) {
     if (j->m == 0 || j->n == 0) return;
     j->col_blocks = parts(j->n, j->col_block);
     const ptrdiff_t tasks = parts(j->m, RUN_ROWS) * j->col_blocks;
-    if (share) pool_run(outer_task, j, tasks);
-    else for (ptrdiff_t t = 0; t < tasks; t++) outer_task(j, t);
+    pool_run(outer_task, j, tasks, share);
 }
 
 #endif

@@ -33,7 +33,8 @@ static struct {
     pthread_mutex_t lock;     /* guards the two conditions */
     pthread_cond_t work, done;
     pthread_t workers[MAX_THREADS];
-    int tried, started;       /* workers asked for, workers that run: a thread that cannot be had is done without */
+    int tried;                /* workers asked for */
+    _Atomic int started;      /* those that run: a thread that cannot be had is done without */
     _Atomic int threads;      /* as set; the caller counts as one */
     int workers_are_new;      /* since their CPUs were last set */
     _Atomic int sleeping;     /* workers that wait for `work` */
@@ -232,8 +233,8 @@ static void wait_for_others(void) {
     pthread_mutex_unlock(&pool.lock);
 }
 
-void pool_run(pool_task task, void *job, ptrdiff_t tasks) {
-    if (tasks < 2 || tasks > UINT32_MAX || pool.threads < 2 || pthread_mutex_trylock(&pool.owner) != 0) {
+void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share) {
+    if (!share || tasks < 2 || tasks > UINT32_MAX || pool.threads < 2 || pthread_mutex_trylock(&pool.owner) != 0) {
         for (ptrdiff_t i = 0; i < tasks; i++) task(job, i);
         return;
     }
@@ -254,6 +255,15 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks) {
     work_off(0);
     wait_for_others();
     pthread_mutex_unlock(&pool.owner);
+}
+
+int pool_is_worth(double cost) {
+    static const double middle = 400000, large = 3000000; /* 7 and 50 microseconds of a core */
+    static _Atomic int64_t last; /* time of the last that came while workers slept */
+    if (pool.threads < 2 || cost < middle) return 0;
+    if (cost > large || (atomic_load(&pool.started) && !atomic_load(&pool.sleeping))) return 1;
+    const int64_t now = now_ns();
+    return now - atomic_exchange(&last, now) < WORKER_SPIN_NS;
 }
 
 int pool_threads(void) { return pool.threads; }

@@ -8,9 +8,13 @@
 
 typedef void (*pool_task)(void *job, ptrdiff_t index);
 
-/* Runs task(job, i) for every 0 <= i < tasks and returns when all are done. The caller works too. While
- * another caller has the workers, or when tasks < 2, everything runs on the caller's thread. */
-void pool_run(pool_task task, void *job, ptrdiff_t tasks);
+/* Runs task(job, i) for every 0 <= i < tasks and returns when all are done. The caller works too. Unless they are to be shared out,
+ * and while another caller has the workers, all of them run on the caller's thread. */
+void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share);
+
+/* Is a job of about so many multiply-adds worth sharing out? A small one is not; nor, while workers sleep, is one of middle size, since
+ * to wake them takes as long. But if that is asked again and again, they should be awake. */
+int pool_is_worth(double cost);
 
 /* Threads at most, the caller's included. */
 int pool_threads(void);

@@ -13,8 +13,8 @@
 #define LOG log
 #endif
 
-/* Elements to a task. */
-enum { ROW_RUN = 16384 };
+/* Elements to a task, and what one costs, in multiply-adds. */
+enum { ROW_RUN = 16384, ROW_COST = 20 };
 
 INLINE ptrdiff_t rows_per_task(ptrdiff_t classes) {
     const ptrdiff_t rows = ROW_RUN / (classes + 1) + 1;
@@ -188,7 +188,7 @@ static void row_task(void *job, ptrdiff_t index) {
 static void each_row(const struct softmax *s, row_fn *row, short_rows_fn *short_rows) {
     struct row_job j = {s, row, are_short(s->rows, s->classes) ? short_rows : NULL};
     const ptrdiff_t run = rows_per_task(s->classes);
-    if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run);
+    if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run, pool_is_worth((double)s->rows * (double)s->classes * ROW_COST));
 }
 
 static void softmax_forward(const struct softmax *s) { each_row(s, softmax_row, softmax_short_rows); }
