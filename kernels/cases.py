@@ -42,7 +42,7 @@ LARGE = (
     *((1, 1000, 777), (257, 513, 129), (515, 100, 33), (1500, 33, 10), (100, 300, 700)),
     *((530, 70, 300), (40, 1024, 96)),  # many strips of a far-strided operand, rows a page apart
 )
-BEYOND_CACHES = (3, 4099, 2053)  # dw is written past them
+BEYOND_CACHES = (((3, 4099, 2053), "dw"), ((2053, 4099, 11), "dx"), ((2053, 4099, 16), "dx"))  # written past them
 FEW = ((17, 33, 15), (1, 10, 64), (64, 65, 31))
 FEW_FOR_LAYOUTS = ((1, 19, 33), (29, 40, 3), (31, 70, 65))
 
@@ -373,7 +373,8 @@ def _backward_cases() -> Iterator[Case]:
     for dtype, shape in product(FLOATS, LARGE):
         yield linear_backward(*shape, dtype, "relu")
         yield linear_backward(*shape, dtype, "silu", accumulate=True)
-    yield linear_backward(*BEYOND_CACHES, "float32", "relu", wanted=("dw",))
+    for shape, wanted in BEYOND_CACHES:
+        yield linear_backward(*shape, "float32", "relu", wanted=(wanted,))
     for dtype, shape, (act, params) in product(FLOATS, FEW, _variants()):
         yield linear_backward(*shape, dtype, act, params)
     for dtype, wanted, accumulate, unused in product(FLOATS, subsets, (False, True), (False, True)):

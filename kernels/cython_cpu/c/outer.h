@@ -1,6 +1,6 @@
 /* C (m, n) (+)= S (m, k) · V (k, n) where memory is all that counts: a single row, which reads V once, or a few terms,
- * which hardly do more than write C. A row of C is built up from whole rows of V, eight side by side, so that everything
- * is read and written in long runs. Adds in the order and the blocks of k, as the tile does. */
+ * which hardly do more than write C. A row of C is built up from whole rows of V, up to eight side by side, so that
+ * everything is read and written in long runs. Adds in the order and the blocks of k, as the tile does. */
 #ifndef OUTER_H
 #define OUTER_H
 
@@ -8,14 +8,17 @@
 
 enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 16384 / sizeof(real), SHARED_COLS = 512 };
 
+/* Is C so large, and made of so few terms, that it is best written past the caches? Otherwise each line of it is read first. */
+INLINE int streams(const struct matmul *j) { return !j->add && j->k <= SHORT && j->m * j->n >= LARGE; }
+
 INLINE int prefers_outer(const struct matmul *j) {
-    return (j->m == 1 || j->k <= FEW_TERMS) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
+    return (j->m == 1 || j->k <= FEW_TERMS || streams(j)) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
 }
 
-/* c[0..n] (+)= Σ_p s[p] v[p][0..n] over `terms` rows of V; n at most a vector */
-INLINE void outer_vector(const int terms, const vec *s, const real *v, ptrdiff_t v_row, real *c, int n, int add,
+/* c[0..n] = from[0..n], or 0 where it is NULL, + Σ_p s[p] v[p][0..n] over `terms` rows of V; n at most a vector */
+INLINE void outer_vector(const int terms, const vec *s, const real *v, ptrdiff_t v_row, const real *from, real *c, int n,
                          int stream) {
-    vec sum = !add ? v_set(0) : n == VLEN ? v_load(c) : v_load_n(c, n);
+    vec sum = !from ? v_set(0) : n == VLEN ? v_load(from) : v_load_n(from, n);
     UNROLL for (int p = 0; p < terms; p++)
         sum = v_fma(s[p], n == VLEN ? v_load(v + p * v_row) : v_load_n(v + p * v_row, n), sum);
     if (n < VLEN) v_store_n(c, sum, n);
@@ -23,29 +26,36 @@ INLINE void outer_vector(const int terms, const vec *s, const real *v, ptrdiff_t
     else v_store(c, sum);
 }
 
-INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, const real *v, real *c, ptrdiff_t cols,
-                        int add) {
+INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, const real *v, const real *from, real *c,
+                        ptrdiff_t cols, int stream) {
     vec scale[MOST_TERMS];
     UNROLL for (int p = 0; p < terms; p++) scale[p] = v_set(s[p * j->s.col]);
     ptrdiff_t at = 0;
-    if (j->stream) {
+    if (stream) {
         at = least(cols, (ptrdiff_t)(-(uintptr_t)c % VBYTES / sizeof(real)));
-        if (at) outer_vector(terms, scale, v, j->v.row, c, (int)at, add, 0);
-        for (; at + VLEN <= cols; at += VLEN) outer_vector(terms, scale, v + at, j->v.row, c + at, VLEN, add, 1);
+        if (at) outer_vector(terms, scale, v, j->v.row, from, c, (int)at, 0);
+        for (; at + VLEN <= cols; at += VLEN)
+            outer_vector(terms, scale, v + at, j->v.row, from ? from + at : NULL, c + at, VLEN, 1);
     }
-    for (; at + VLEN <= cols; at += VLEN) outer_vector(terms, scale, v + at, j->v.row, c + at, VLEN, add, 0);
-    if (at < cols) outer_vector(terms, scale, v + at, j->v.row, c + at, (int)(cols - at), add, 0);
+    for (; at + VLEN <= cols; at += VLEN)
+        outer_vector(terms, scale, v + at, j->v.row, from ? from + at : NULL, c + at, VLEN, 0);
+    if (at < cols) outer_vector(terms, scale, v + at, j->v.row, from ? from + at : NULL, c + at, (int)(cols - at), 0);
 }
 
-/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms; of FEW_TERMS at most, in one go */
+/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms, some at a time. Where c is written past the caches, what they add up to before
+ * the last of them is kept elsewhere. */
 static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrdiff_t k, real *c, ptrdiff_t cols) {
+    real sums[RUN_COLS], *kept = j->stream ? sums : c;
     for (ptrdiff_t p = 0, terms; p < k; p += terms, s += terms * j->s.col, v += terms * j->v.row) {
         terms = k - p >= 8 ? 8 : k - p >= 4 ? 4 : k - p;
-        if (terms == 8) outer_terms(8, j, s, v, c, cols, p > 0);
-        else if (terms == 4) outer_terms(4, j, s, v, c, cols, p > 0);
-        else if (terms == 3) outer_terms(3, j, s, v, c, cols, p > 0);
-        else if (terms == 2) outer_terms(2, j, s, v, c, cols, p > 0);
-        else outer_terms(1, j, s, v, c, cols, p > 0);
+        const int last = p + terms == k, stream = last && j->stream;
+        const real *from = p ? kept : NULL;
+        real *to = last ? c : kept;
+        if (terms == 8) outer_terms(8, j, s, v, from, to, cols, stream);
+        else if (terms == 4) outer_terms(4, j, s, v, from, to, cols, stream);
+        else if (terms == 3) outer_terms(3, j, s, v, from, to, cols, stream);
+        else if (terms == 2) outer_terms(2, j, s, v, from, to, cols, stream);
+        else outer_terms(1, j, s, v, from, to, cols, stream);
     }
 }
 
@@ -70,11 +80,10 @@ static void outer_task(void *job, ptrdiff_t index) {
     if (j->stream) v_streamed();
 }
 
-/* A single row is shared out by its columns, not too few at a time, since that makes short runs. A large C is written past
- * the caches: otherwise each line of it is read first. */
+/* A single row is shared out by its columns, not too few at a time, since that makes short runs. */
 static void outer(struct matmul *j) {
     j->k_block = evenly(j->k, K_BLOCK);
-    j->stream = !j->add && j->k <= FEW_TERMS && j->m * j->n >= LARGE;
+    j->stream = streams(j);
     const int share = worth_sharing(j->m, j->k, j->n);
     j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 2 * pool_threads()), SHARED_COLS));
     if (j->m == 0 || j->n == 0) return;
