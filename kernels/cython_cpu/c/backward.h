@@ -16,8 +16,8 @@
 /* Columns of dz that are made at a time. */
 enum { STRIP = 64 };
 
-/* Rows of dz to a task, if there are so many. So many elements of it are shared out if the products that follow are: each core then
- * has a part of it in its cache. To share fewer would only keep the threads waiting. */
+/* Rows of dz to a task, at least and at most. So many elements of it are shared out if the products that follow are: each
+ * core then has a part of it in its cache. To share fewer would only keep the threads waiting. */
 enum { MIN_RUN = 64, MAX_RUN = 256, MANY_DZ = 8192 };
 
 /* A layer is tall with so many rows, and no more weights than this. */
@@ -36,10 +36,10 @@ static void derive_block(const struct linear_backward *b, ptrdiff_t at, real *dz
             for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
 }
 
-/* The same for all columns of `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz points to the first of the rows; it or db
- * may be NULL. Narrow rows are taken several together, as if they were one. */
+/* The same for all columns of `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz points to the first of the rows; it
+ * or db may be NULL. Narrow rows are taken several together, as if they were one. */
 static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, real *dz, real *db) {
-    const ptrdiff_t n = b->n, together = n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
+    const ptrdiff_t n = b->n, together = n > 0 && n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
     for (ptrdiff_t c = 0; c < n; c += STRIP) {
         const ptrdiff_t width = least(STRIP, n - c), at = row * n + c;
         real sums[STRIP] = {0}, *to = dz ? dz + c : NULL, *rest = dz ? to + even * n : NULL;
@@ -107,7 +107,8 @@ static int wide(const struct linear_backward *b) {
         if (!scratch) return -1;
         if (derived) job.dz = scratch;
         if (b->db) job.sums = scratch + elements;
-        pool_run(wide_task, &job, tasks, b->m * b->n >= MANY_DZ && worth_sharing(b->m, b->dx || b->dw ? b->k : 0, b->n));
+        const int share = b->m * b->n >= MANY_DZ && worth_sharing(b->m, b->dx || b->dw ? b->k : 0, b->n);
+        pool_run(wide_task, &job, tasks, share);
         if (b->db) add_up(job.sums, tasks, b->n, b->db, b->n, b->accumulate);
     }
     const real *dz = derived ? job.dz : b->dy;

@@ -18,8 +18,8 @@
     }
 FOR_EACH_ACTIVATION(FORWARD)
 
-/* dz[i][j] = dy[i][j] act'(saved[i][j]); where sums is not NULL, sums[j] += Σ_i dz[i][j]. Rows of dz are fetched ahead, since other
- * cores may have them from the last time: stores wait for their lines one by one. */
+/* dz[i][j] = dy[i][j] act'(saved[i][j]); where sums is not NULL, sums[j] += Σ_i dz[i][j]. Rows of dz are fetched ahead,
+ * since other cores may have them from the last time: stores wait for their lines one by one. */
 #define BACKWARD(name)                                                                                     \
     static void name##_backward_block(const real *dy, const real *saved, real *dz, real *sums, ptrdiff_t stride, \
                                       ptrdiff_t rows, ptrdiff_t cols, params p) {                          \

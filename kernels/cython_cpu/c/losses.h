@@ -165,7 +165,8 @@ static void cross_entropy(const struct cross_entropy *c) {
         j.scale = size != 0 ? (real)(1 / (j.divisor * j.unit)) : 0;
     }
     const ptrdiff_t run = rows_per_task(c->classes);
-    pool_run(cross_entropy_task, &j, (c->rows + run - 1) / run, pool_is_worth((double)c->rows * (double)c->classes * ROW_COST));
+    const int share = pool_is_worth((double)c->rows * (double)c->classes * ROW_COST);
+    pool_run(cross_entropy_task, &j, (c->rows + run - 1) / run, share);
     real *loss = c->loss;
     double total = 0;
     for (ptrdiff_t i = 0; i < c->rows; i++) {

@@ -105,8 +105,8 @@ static void plan(struct matmul *j) {
     const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, STRIPS * tile);
     while (j->col_block > width && by_rows * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
-    /* A group of rows for each thread, and its tasks one after the other, column by column: so a thread keeps its panels from task
-     * to task, and no two threads write to the same lines of the cache all along a border of columns. */
+    /* A group of rows for each thread, and its tasks one after the other, column by column: so a thread keeps its panels
+     * from task to task, and no two threads write to the same lines of the cache all along a border of columns. */
     const ptrdiff_t cuts = parts(wanted, j->col_blocks);
     j->group_rows = parts(j->m, least(cuts, pool_threads()));
     j->row_block = cuts > 1 ? least(j->group_rows, round_up(parts(j->m, cuts), (tile + 1) / 2)) : j->m;

@@ -8,7 +8,7 @@
 
 enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 16384 / sizeof(real), SHARED_COLS = 512 };
 
-/* Is C so large, and made of so few terms, that it is best written past the caches? Otherwise each line of it is read first. */
+/* Is C so large, and made of so few terms, that it is best written past the caches? Else each line of it is read first. */
 INLINE int streams(const struct matmul *j) { return !j->add && j->k <= SHORT && j->m * j->n >= LARGE; }
 
 INLINE int prefers_outer(const struct matmul *j) {
@@ -42,8 +42,8 @@ INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, 
     if (at < cols) outer_vector(terms, scale, v + at, j->v.row, from ? from + at : NULL, c + at, (int)(cols - at), 0);
 }
 
-/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms, some at a time. Where c is written past the caches, what they add up to before
- * the last of them is kept elsewhere. */
+/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms, some at a time. Where c is written past the caches, what they add up
+ * to before the last of them is kept elsewhere. */
 static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrdiff_t k, real *c, ptrdiff_t cols) {
     real sums[RUN_COLS], *kept = j->stream ? sums : c;
     for (ptrdiff_t p = 0, terms; p < k; p += terms, s += terms * j->s.col, v += terms * j->v.row) {

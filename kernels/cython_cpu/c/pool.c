@@ -54,9 +54,9 @@ static struct {
           .done = PTHREAD_COND_INITIALIZER,
           .threads = 1};
 
-/* The tasks of a job are shared out in runs, one for each thread: what a thread wrote in the last job is then in its cache when
- * the next one wants it. Who has done his own share helps with the others'. Low half: tasks not yet claimed; high half:
- * the job's number, so that a claim made against an old job fails. A line of the cache each. */
+/* The tasks of a job are shared out in runs, one for each thread: what a thread wrote in the last job is then in its cache
+ * when the next one wants it. Low half: tasks not yet claimed; high half: the job's number, so that a claim made against
+ * an old job fails. A line of the cache each. */
 static struct { _Alignas(64) _Atomic uint64_t left; } shares[MAX_THREADS];
 
 static int64_t now_ns(void) {

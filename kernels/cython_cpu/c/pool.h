@@ -1,5 +1,6 @@
-/* The thread pool: each thread has a share of the tasks, the same in each job of a kind, and claims them one by one; who has
- * done his own helps with the others', so that a slow thread delays nobody by more than one task. Created at first use, safe after fork, safe for concurrent callers. */
+/* The thread pool: each thread has a share of the tasks, the same in each job of a kind, and claims them one by one; when
+ * it is done it helps with the others', so that a slow thread delays nobody by more than one task. Created at first use,
+ * safe after fork, safe for concurrent callers. */
 #ifndef POOL_H
 #define POOL_H
 
@@ -8,12 +9,12 @@
 
 typedef void (*pool_task)(void *job, ptrdiff_t index);
 
-/* Runs task(job, i) for every 0 <= i < tasks and returns when all are done. The caller works too. Unless they are to be shared out,
+/* Runs task(job, i) for every 0 <= i < tasks and returns when all are done. The caller works too. Unless `share` is set,
  * and while another caller has the workers, all of them run on the caller's thread. */
 void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share);
 
-/* Is a job of about so many multiply-adds worth sharing out? A small one is not; nor, while workers sleep, is one of middle size, since
- * to wake them takes as long. But if that is asked again and again, they should be awake. */
+/* Is a job of about so many multiply-adds worth sharing out? A small one is not; nor, while workers sleep, is one of middle
+ * size, since to wake them takes as long. But if that is asked again and again, they should be awake. */
 int pool_is_worth(double cost);
 
 /* Threads at most, the caller's included. */

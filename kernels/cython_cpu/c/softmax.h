@@ -188,7 +188,8 @@ static void row_task(void *job, ptrdiff_t index) {
 static void each_row(const struct softmax *s, row_fn *row, short_rows_fn *short_rows) {
     struct row_job j = {s, row, are_short(s->rows, s->classes) ? short_rows : NULL};
     const ptrdiff_t run = rows_per_task(s->classes);
-    if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run, pool_is_worth((double)s->rows * (double)s->classes * ROW_COST));
+    const int share = pool_is_worth((double)s->rows * (double)s->classes * ROW_COST);
+    if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run, share);
 }
 
 static void softmax_forward(const struct softmax *s) { each_row(s, softmax_row, softmax_short_rows); }
