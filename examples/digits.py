@@ -123,11 +123,11 @@ def save_curve(history, path):
     left.semilogy(epochs, history[:, 0], label="train")
     left.semilogy(epochs, history[:, 1], label="held out")
     left.legend()
-    left.set(xlabel="epoch", title="Cross-entropy")
+    left.set(xlabel="epoch", ylabel="mean loss", title="Cross-entropy")
     right.plot(epochs, 100 * history[:, 2])
-    right.axhline(100 * TARGET, linestyle=":", color="grey")
+    right.axhline(100 * TARGET, linestyle=":", color="grey", label=f"target, {TARGET:.0%}")
+    right.legend()
     right.set(xlabel="epoch", ylabel="%", title=f"Held-out accuracy: {history[-1, 2]:.2%}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
@@ -180,6 +180,12 @@ def main():
     args = parser.parse_args()
     if args.epochs < 1:
         parser.error(f"--epochs: expected at least 1, got {args.epochs}")
+    if args.out.suffix not in (".png", ".pdf", ".svg"):
+        parser.error(f"--out: expected a .png, .pdf or .svg file, got {args.out}")
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        parser.error(f"--out: {e}")
 
     data = x_train, x_test, labels_train, _ = load(args.seed)
     rng = np.random.default_rng(args.seed)

@@ -83,7 +83,9 @@ def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple
     for key, value in given.items():
         if key not in act.params:
             takes = f"takes {', '.join(act.params)}" if act.params else "takes no parameters"
-            raise TypeError(f"unexpected keyword argument {key!r}: activation {name!r} {takes}")
+            raise TypeError(
+                f"unexpected keyword argument {key!r}: the call has none of that name, and activation {name!r} {takes}"
+            )
         if key in act.nonnegative and not number(key, value) >= 0:
             raise ValueError(f"{key}: expected a number >= 0, got {value}")
     return act, tuple(number(key, given.get(key, default)) for key, default in act.params.items())

@@ -53,6 +53,18 @@ except ModuleNotFoundError:  # not built: checks.py does it all
     ) -> Any:
         return None
 
+__all__ = [
+    "activation",
+    "activation_backward",
+    "cross_entropy",
+    "linear",
+    "linear_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "softmax",
+    "softmax_backward",
+]
+
 # ------------------------------------------------------------------------------------------- shapes
 
 
@@ -121,7 +133,7 @@ def linear_backward(
     x: ArrayLike,
     w: ArrayLike,
     saved: ArrayLike | None = None,
-    activation: str = "identity",
+    activation: str | None = None,
     *,
     dx: bool | Array = True,
     dw: bool | Array = True,
@@ -133,12 +145,16 @@ def linear_backward(
     """The gradients of `linear`: with dz = dy · activation'(saved), dx = dz w, dw = dzᵀ x, db = Σ dz over the batch.
 
     dy, saved (..., n), x (..., k), w (n, k) -> dx (..., k), dw (n, k), db (n,).
-    saved: what `linear(..., save=True)` returned; may be None for "identity".
+    saved, activation: what `linear(..., save=True)` returned, and the name that it was given. Without either the layer had
+    no activation; saved may also be None for "identity".
     dx, dw, db: True, an array to write into, or False if that one is not wanted; its place in the result is then None.
     accumulate: add to the arrays given as dw and db instead of overwriting them.
     """
     kernels = active(backend)
-    act, values = find_activation(activation, params)
+    if activation is None and saved is not None:
+        as_array("saved", saved)  # it may be the name
+        raise TypeError("activation: expected the name that linear() was given, since there is `saved`; got None")
+    act, values = find_activation("identity" if activation is None else activation, params)
     if saved is None and act.name != "identity":
         raise TypeError(f"saved: {act.name!r} needs what linear(..., save=True) returned, got None")
     grads = linear_gradients(dy, x, w, saved, dx, dw, db, accumulate)
@@ -159,6 +175,8 @@ def linear_backward(
             if accumulate and name != "dx":
                 raise TypeError(f"{name}: accumulate needs an array to add to (or False), got True")
             outs.append(np.empty(shape, x.dtype))
+        elif wanted is None:
+            raise TypeError(f"{name}: expected True, False or an ndarray to write into, got None")
         else:
             outs.append(output(wanted, shape, x.dtype, (dy, x, w, saved, *outs), name))
     written = [None if a is None else _contiguous(a) for a in outs]

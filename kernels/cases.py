@@ -50,6 +50,7 @@ FEW_FOR_LAYOUTS = ((1, 19, 33), (29, 40, 3), (31, 70, 65))
 ROWS = (
     *((3, classes) for classes in (*EDGES, 100, 127, 128, 129, 1000, 1023, 1025, 5000)),
     *((rows, 10) for rows in EDGES),
+    *((40, classes) for classes in (15, 16, 17, 31, 32, 33, 63, 64, 65)),  # several at a time, in blocks that overlap
     *((0, 5), (5, 0), (0, 0), (1, 1), (1000, 1), (700, 10), (130, 257)),
 )
 

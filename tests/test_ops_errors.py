@@ -101,11 +101,11 @@ WRONG = [
     (lambda out: ops.activation(X, None, out=out), TypeError, "activation: expected a name, got NoneType"),
     (lambda out: ops.activation(X, np.tanh, out=out), TypeError, "activation: expected a name, got ufunc"),
     (lambda out: ops.activation(X, "relu", alpha=1.0, out=out), TypeError,
-     "unexpected keyword argument 'alpha': activation 'relu' takes no parameters"),
+     "unexpected keyword argument 'alpha': the call has none of that name, and activation 'relu' takes no parameters"),
     (lambda out: ops.linear(X, W, B, "softplus", alpha=1.0, out=out), TypeError,
-     "unexpected keyword argument 'alpha': activation 'softplus' takes beta, threshold"),
+     "unexpected keyword argument 'alpha': the call has none of that name, and activation 'softplus' takes beta, threshold"),
     (lambda out: ops.linear(X, W, bias=B, out=out), TypeError,
-     "unexpected keyword argument 'bias': activation 'identity' takes no parameters"),
+     "unexpected keyword argument 'bias': the call has none of that name, and activation 'identity' takes no parameters"),
     (lambda out: ops.activation(X, "Swish", out=out), ValueError,
      f"activation: unknown 'Swish'; did you mean 'silu'? known are {KNOWN}"),
     (lambda out: ops.activation(X, "elu", alpha=10**400, out=out), TypeError,
@@ -121,6 +121,8 @@ WRONG = [
      "negative_slope: expected a number >= 0, got nan"),
     (lambda out: ops.linear_backward(DY, X, W, None, "relu", dx=out), TypeError,
      "saved: 'relu' needs what linear(..., save=True) returned, got None"),
+    (lambda out: ops.linear_backward(DY, X, W, DY, dx=out), TypeError,
+     "activation: expected the name that linear() was given, since there is `saved`; got None"),
     (lambda out: ops.linear_backward(DY, X, W, dx=out, accumulate=True), TypeError,
      "dw: accumulate needs an array to add to (or False), got True"),
     # labels and options of cross-entropy
@@ -253,6 +255,7 @@ def test_gradients_of_the_wrong_kind():
     for name in ("dx", "dw", "db"):
         for wrong, error, text in (
             (1, TypeError, "expected an ndarray, got int"),
+            (None, TypeError, "expected True, False or an ndarray to write into, got None"),
             (np.zeros((9, 9)), ValueError, "expected shape "),
         ):
             right = {"dx": np.zeros((3, 3)), "dw": np.zeros((3, 3)), "db": np.zeros(3)}

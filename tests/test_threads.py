@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,6 +64,31 @@ def test_bit_identical_for_any_number_of_threads(cython, case):
         results[threads] = case.run(cython, inputs)
     for threads in COUNTS[1:]:
         assert same_bits(results[1], results[threads]), f"1 and {threads} threads differ"
+
+
+@pytest.mark.parametrize("threads", [3, 7])
+def test_any_number_of_rows_is_shared_out(cython, threads):
+    """Groups and blocks of rows that do not come out even."""
+    for m in range(46, 140, 3):
+        case = cases.linear_forward(m, 700, 131, "float32", "tanh")
+        inputs, results = case.inputs(), []
+        for n in (1, threads):
+            cython.set_num_threads(n)
+            results.append(case.run(cython, inputs))
+        assert same_bits(*results), f"{m} rows: 1 and {threads} threads differ"
+
+
+@pytest.mark.parametrize("m, k, n", [(90, 90, 90), (300, 40, 60)])
+def test_jobs_of_middle_size_are_right_while_workers_sleep_and_wake(cython, m, k, n):
+    """They are shared out only while workers are awake, or when they come thick and fast."""
+    for case in (cases.linear_forward(m, k, n, "float32", "gelu"), cases.linear_backward(m, k, n, "float32", "relu")):
+        inputs = case.inputs()
+        cython.set_num_threads(1)
+        right = case.run(cython, inputs)
+        cython.set_num_threads(3)
+        for pause in (0, 0, 0, 0.001, 0, 0.001):
+            time.sleep(pause)
+            assert same_bits(right, case.run(cython, inputs))
 
 
 def test_bit_identical_from_one_call_to_the_next(cython):

@@ -2,7 +2,7 @@
  *
  *     dz (m, n) = dy act'(saved)    db (n) = Σ_rows dz    dx (m, k) = dz · w (n, k)    dw (n, k) = dzᵀ · x (m, k)
  *
- * In a wide layer each of the four is a job of its own, shared out by its outputs. In a tall one, many rows over small
+ * In a wide layer dz with the sums of its rows, dx and dw are a job each, shared out by rows. In a tall one, many rows over small
  * weights, they are made for a chunk of rows at a time, so that dz never leaves the cache; dw and db are then
  * the sums of what each of a few groups of chunks has. Which way depends on the shape alone, and so do chunks
  * and groups. */
@@ -39,7 +39,7 @@ static void derive_block(const struct linear_backward *b, ptrdiff_t at, real *dz
 /* The same for all columns of `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz points to the first of the rows; it
  * or db may be NULL. Narrow rows are taken several together, as if they were one. */
 static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, real *dz, real *db) {
-    const ptrdiff_t n = b->n, together = n > 0 && n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
+    const ptrdiff_t n = b->n, together = n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
     for (ptrdiff_t c = 0; c < n; c += STRIP) {
         const ptrdiff_t width = least(STRIP, n - c), at = row * n + c;
         real sums[STRIP] = {0}, *to = dz ? dz + c : NULL, *rest = dz ? to + even * n : NULL;
@@ -65,15 +65,17 @@ static void multiply(struct matmul *j) {
 }
 
 /* dx (rows, k) = dz (rows, n) · w (n, k), for `rows` rows from `row`; dz points to the first */
-static void make_dx(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz) {
+static void make_dx(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, int share) {
     multiply(&(struct matmul){.m = rows, .k = b->n, .n = b->k, .s = {dz, b->n, 1}, .v = {b->w.data, b->w.row, b->w.col},
-                              .c = (real *)b->dx + row * b->k, .c_row = b->k, .c_col = 1});
+                              .c = (real *)b->dx + row * b->k, .c_row = b->k, .c_col = 1, .share = share});
 }
 
 /* dw (n, k) (+)= dzᵀ (n, rows) · x (rows, k), or its transpose if vectors along n waste fewer lanes */
-static void make_dw(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, real *dw, int add) {
+static void make_dw(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, real *dw, int add,
+                    int share) {
     const struct operand dz_t = {dz, 1, b->n}, x = {(const real *)b->x.data + row * b->x.row, b->x.row, b->x.col};
-    struct matmul j = {.m = b->n, .k = rows, .n = b->k, .s = dz_t, .v = x, .c = dw, .c_row = b->k, .c_col = 1, .add = add};
+    struct matmul j = {.m = b->n, .k = rows, .n = b->k, .s = dz_t, .v = x, .c = dw, .c_row = b->k, .c_col = 1, .add = add,
+                       .share = share};
     if (round_up(b->n, VLEN) * b->k < round_up(b->k, VLEN) * b->n)
         j.m = b->k, j.n = b->n, j.s = (struct operand){x.data, x.col, x.row}, j.c_row = 1, j.c_col = b->k,
         j.v = (struct operand){dz, b->n, 1};
@@ -96,24 +98,23 @@ static void wide_task(void *job, ptrdiff_t index) {
 }
 
 /* By rows, so that threads write no line of the cache together, and dx finds its rows of dz where they were made. */
-static int wide(const struct linear_backward *b) {
+static int wide(const struct linear_backward *b, int share) {
     struct wide job = {.b = b, .run = least(MAX_RUN, parts(b->m, GROUPS))};
     if (job.run < MIN_RUN) job.run = MIN_RUN;
     const int derived = b->act.code != ACT_identity && b->m && b->n;
     const ptrdiff_t tasks = parts(b->m, job.run), elements = derived ? b->m * b->n : 0;
     real *scratch = NULL;
-    if (derived || b->db) {
+    if (derived || (b->db && b->n)) {
         scratch = malloc((size_t)(elements + (b->db ? tasks * b->n : 0) + 1) * sizeof(real));
         if (!scratch) return -1;
         if (derived) job.dz = scratch;
         if (b->db) job.sums = scratch + elements;
-        const int share = b->m * b->n >= MANY_DZ && worth_sharing(b->m, b->dx || b->dw ? b->k : 0, b->n);
-        pool_run(wide_task, &job, tasks, share);
+        pool_run(wide_task, &job, tasks, b->m * b->n >= MANY_DZ ? share : 0);
         if (b->db) add_up(job.sums, tasks, b->n, b->db, b->n, b->accumulate);
     }
     const real *dz = derived ? job.dz : b->dy;
-    if (b->dx) make_dx(b, 0, b->m, dz);
-    if (b->dw) make_dw(b, 0, b->m, dz, b->dw, b->accumulate);
+    if (b->dx) make_dx(b, 0, b->m, dz, share);
+    if (b->dw) make_dw(b, 0, b->m, dz, b->dw, b->accumulate, share);
     free(scratch);
     return 0;
 }
@@ -124,36 +125,36 @@ struct tall {
     const struct linear_backward *b;
     ptrdiff_t rows, chunk; /* of a group; of those, at a time */
     real *scratch;         /* of each group: dw (n, k), db (n), dz (chunk, n) */
-    ptrdiff_t share;       /* how many reals that is */
+    ptrdiff_t size;        /* how many reals that is */
 };
 
 static void tall_task(void *job, ptrdiff_t index) {
     const struct tall *t = job;
     const struct linear_backward *b = t->b;
     const ptrdiff_t begin = index * t->rows, end = least(begin + t->rows, b->m);
-    real *dw = t->scratch + index * t->share, *db = dw + b->n * b->k, *dz = db + b->n;
+    real *dw = t->scratch + index * t->size, *db = dw + b->n * b->k, *dz = db + b->n;
     const int derived = b->act.code != ACT_identity;
     memset(db, 0, (size_t)b->n * sizeof(real));
     for (ptrdiff_t row = begin; row < end; row += t->chunk) {
         const ptrdiff_t rows = least(t->chunk, end - row);
         if (derived || b->db) derive(b, row, rows, derived ? dz : NULL, b->db ? db : NULL);
         const real *from = derived ? dz : (const real *)b->dy + row * b->n;
-        if (b->dx) make_dx(b, row, rows, from);
-        if (b->dw) make_dw(b, row, rows, from, dw, row > begin);
+        if (b->dx) make_dx(b, row, rows, from, 0);
+        if (b->dw) make_dw(b, row, rows, from, dw, row > begin, 0);
     }
 }
 
-static int tall(const struct linear_backward *b) {
+static int tall(const struct linear_backward *b, int share) {
     const ptrdiff_t wanted = b->m < FEW_GROUPS * GROUP_ROWS ? FEW_GROUPS : least(GROUPS, b->m / GROUP_ROWS);
     struct tall t = {.b = b, .rows = parts(b->m, wanted)};
     t.chunk = evenly(t.rows, CHUNK / (b->n + b->k));
-    t.share = round_up(b->n * b->k + b->n + t.chunk * b->n, LINE);
+    t.size = round_up(b->n * b->k + b->n + t.chunk * b->n, LINE);
     const ptrdiff_t groups = parts(b->m, t.rows);
-    t.scratch = malloc((size_t)(groups * t.share) * sizeof(real));
+    t.scratch = malloc((size_t)(groups * t.size) * sizeof(real));
     if (!t.scratch) return -1;
-    pool_run(tall_task, &t, groups, worth_sharing(b->m, 2 * b->k, b->n));
-    if (b->dw) add_up(t.scratch, groups, t.share, b->dw, b->n * b->k, b->accumulate);
-    if (b->db) add_up(t.scratch + b->n * b->k, groups, t.share, b->db, b->n, b->accumulate);
+    pool_run(tall_task, &t, groups, share);
+    if (b->dw) add_up(t.scratch, groups, t.size, b->dw, b->n * b->k, b->accumulate);
+    if (b->db) add_up(t.scratch + b->n * b->k, groups, t.size, b->db, b->n, b->accumulate);
     free(t.scratch);
     return 0;
 }
@@ -161,7 +162,8 @@ static int tall(const struct linear_backward *b) {
 static int linear_backward(const struct linear_backward *b) {
     if (!pool_scratch()) return -1;
     const int is_tall = b->m >= TALL && b->n > 0 && b->k > 0 && b->n * b->k <= SMALL_WEIGHTS;
-    return is_tall ? tall(b) : wide(b);
+    const int products = (b->dx != NULL) + (b->dw != NULL), share = worth_sharing(b->m, products * b->k, b->n);
+    return is_tall ? tall(b, share) : wide(b, share);
 }
 
 #endif

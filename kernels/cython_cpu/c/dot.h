@@ -34,6 +34,7 @@ struct dot { /* x (m, k) and w (n, k) with contiguous rows */
     const real *x, *w, *bias;
     real *c, *y;
     struct activation act;
+    int share; /* as pool_run() takes it */
 };
 
 /* C[i][j] = x[i]·w[j] + bias for i < rows and the `valid` columns at w, c, bias. Columns beyond repeat the last. */
@@ -102,9 +103,8 @@ static void dot_task(void *job, ptrdiff_t index) {
 }
 
 static void dot(struct dot *d) {
-    const int share = worth_sharing(d->m, d->k, d->n);
-    d->col_block = share ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
-    if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block), share);
+    d->col_block = d->share > 0 ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
+    if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block), d->share);
 }
 
 #endif

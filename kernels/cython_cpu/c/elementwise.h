@@ -74,12 +74,13 @@ static void elementwise_task(void *job, ptrdiff_t index) {
     else act_forward(e->act, e->in + at, e->out + at, 0, 1, count);
 }
 
-/* What an element costs, in multiply-adds: as a cheap activation does, since then memory counts. */
-enum { ELEMENT_COST = 6 };
+/* What an element costs, in multiply-adds: with the first, memory counts most; then comes an exponential. */
+enum { CHEAP_COST = 6, ELEMENT_COST = 24 };
 
 static void elementwise(struct elementwise *e) {
     const ptrdiff_t tasks = (e->count + RUN - 1) / RUN;
-    pool_run(elementwise_task, e, tasks, pool_is_worth((double)e->count * ELEMENT_COST));
+    const int cost = e->act.code <= ACT_relu6 ? CHEAP_COST : ELEMENT_COST;
+    pool_run(elementwise_task, e, tasks, pool_is_worth((double)e->count * cost, VLEN));
 }
 
 static void activation_forward(const void *x, struct activation act, void *y, ptrdiff_t count) {

@@ -44,9 +44,10 @@ static int linear_forward(const struct linear_forward *f) {
     real *c = f->z ? f->z : f->y;
     real *y = f->act.code == ACT_identity || f->act.code == ACT_relu ? NULL : f->y;
     const struct operand x = {f->x.data, f->x.row, f->x.col}, w = {f->w.data, f->w.row, f->w.col};
+    const int share = worth_sharing(f->m, f->k, f->n);
     if (!pool_scratch()) return -1;
     if (prefers_dot(f)) {
-        struct dot d = {.k = f->k, .bias = f->b, .c = c, .y = y, .act = f->act};
+        struct dot d = {.k = f->k, .bias = f->b, .c = c, .y = y, .act = f->act, .share = share};
         if (f->m < f->n) d.m = f->m, d.n = f->n, d.x = x.data, d.x_row = x.row, d.w = w.data, d.w_row = w.row,
                     d.c_row = f->n, d.c_col = 1, d.bias_row = 0, d.bias_col = 1;
         else d.m = f->n, d.n = f->m, d.x = w.data, d.x_row = w.row, d.w = x.data, d.w_row = x.row,
@@ -54,7 +55,7 @@ static int linear_forward(const struct linear_forward *f) {
         dot(&d);
         return 0;
     }
-    struct matmul j = {.k = f->k, .c = c, .y = y, .bias = f->b, .act = f->act};
+    struct matmul j = {.k = f->k, .c = c, .y = y, .bias = f->b, .act = f->act, .share = share};
     if (prefers_turned(f)) j.m = f->n, j.n = f->m, j.s = w, j.v = (struct operand){x.data, x.col, x.row}, j.c_row = 1,
                 j.c_col = f->n, j.bias_by_rows = 1;
     else j.m = f->m, j.n = f->n, j.s = x, j.v = (struct operand){w.data, w.col, w.row}, j.c_row = f->n, j.c_col = 1;

@@ -107,7 +107,7 @@ static double cross_entropy_row(const struct cross_entropy_job *j, ptrdiff_t i) 
     return dense_row(j, x, &k, dx, classes);
 }
 
-/* Up to VLEN short rows with labels and without smoothing, from row i on: each as sparse_row() does it, or as ignored. */
+/* Up to VLEN short rows with labels and without smoothing, from row i on: what sparse_row() gives, but for the rounding, or ignored_row(). */
 static void sparse_short_rows(const struct cross_entropy_job *j, ptrdiff_t i, ptrdiff_t rows) {
     const struct cross_entropy *c = j->c;
     const ptrdiff_t classes = c->classes;
@@ -137,7 +137,7 @@ static void cross_entropy_task(void *job, ptrdiff_t index) {
     const struct cross_entropy_job *j = job;
     const struct cross_entropy *c = j->c;
     const ptrdiff_t run = rows_per_task(c->classes), begin = index * run, end = begin + run < c->rows ? begin + run : c->rows;
-    if (c->labels && c->label_smoothing == 0 && are_short(c->rows, c->classes))
+    if (c->labels && c->label_smoothing == 0 && c->classes <= SHORT_ROW)
         for (ptrdiff_t i = begin; i < end; i += VLEN) sparse_short_rows(j, i, end - i < VLEN ? end - i : VLEN);
     else
         for (ptrdiff_t i = begin; i < end; i++) c->row_loss[i] = cross_entropy_row(j, i);
@@ -165,7 +165,7 @@ static void cross_entropy(const struct cross_entropy *c) {
         j.scale = size != 0 ? (real)(1 / (j.divisor * j.unit)) : 0;
     }
     const ptrdiff_t run = rows_per_task(c->classes);
-    const int share = pool_is_worth((double)c->rows * (double)c->classes * ROW_COST);
+    const int share = pool_is_worth((double)c->rows * (double)c->classes * ROW_COST, VLEN);
     pool_run(cross_entropy_task, &j, (c->rows + run - 1) / run, share);
     real *loss = c->loss;
     double total = 0;

@@ -44,8 +44,9 @@ struct matmul {
     int add;          /* to what is in C */
     struct activation act;
     real *y;
+    int share; /* as pool_run() takes it */
     /* chosen by plan(), or by outer() */
-    int vectors, pack_s, pack_v, stream, share;
+    int vectors, pack_s, pack_v, stream;
     ptrdiff_t row_block, row_blocks, group_rows; /* of a block; blocks of a group; rows of a group */
     ptrdiff_t col_block, col_blocks, k_block;
     ptrdiff_t depth;         /* of panels and strips: a block of k, or several */
@@ -90,7 +91,7 @@ INLINE ptrdiff_t evenly(ptrdiff_t total, ptrdiff_t most) { return total ? parts(
 /* What an activation costs, in multiply-adds. */
 enum { ACTIVATION_COST = 16 };
 INLINE int worth_sharing(ptrdiff_t m, ptrdiff_t k, ptrdiff_t n) {
-    return pool_is_worth((double)m * (double)n * (double)(k + ACTIVATION_COST));
+    return pool_is_worth((double)m * (double)n * (double)(k + ACTIVATION_COST), VLEN);
 }
 
 static void plan(struct matmul *j) {
@@ -98,18 +99,18 @@ static void plan(struct matmul *j) {
     const int wide = j->k <= SHORT && j->n >= MAX_WIDTH && j->n <= MAX_COLS && j->m * j->n >= SHORT_C;
     j->vectors = wide ? MAX_VECTORS : tile_vectors(j->m);
     const ptrdiff_t width = j->vectors * VLEN;
-    j->share = j->m * j->n >= FEW_OUTPUTS && worth_sharing(j->m, j->k, j->n);
-    const ptrdiff_t wanted = j->share ? 4 * pool_threads() : 1;
+    if (j->m * j->n < FEW_OUTPUTS) j->share = 0;
+    const ptrdiff_t threads = j->share > 0 ? pool_threads() : 1, wanted = threads > 1 ? 4 * threads : 1;
 
     j->col_block = MAX_COLS > width ? MAX_COLS : width;
     const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, STRIPS * tile);
     while (j->col_block > width && by_rows * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
-    /* A group of rows for each thread, and its tasks one after the other, column by column: so a thread keeps its panels
-     * from task to task, and no two threads write to the same lines of the cache all along a border of columns. */
+    /* A group of rows for each thread, if rows are cut at all, and its tasks one after the other, column by column: so a thread
+     * keeps its panels from task to task, and no two write to the same lines of the cache all along a border of columns. */
     const ptrdiff_t cuts = parts(wanted, j->col_blocks);
-    j->group_rows = parts(j->m, least(cuts, pool_threads()));
-    j->row_block = cuts > 1 ? least(j->group_rows, round_up(parts(j->m, cuts), (tile + 1) / 2)) : j->m;
+    j->group_rows = parts(j->m, least(cuts, threads));
+    j->row_block = cuts > 1 ? evenly(j->group_rows, round_up(parts(j->m, cuts), (tile + 1) / 2)) : j->m;
     j->row_blocks = parts(j->group_rows, j->row_block);
     j->strip = evenly(least(j->m, j->row_block), tile);
 

@@ -42,10 +42,9 @@ INLINE void outer_terms(const int terms, const struct matmul *j, const real *s, 
     if (at < cols) outer_vector(terms, scale, v + at, j->v.row, from ? from + at : NULL, c + at, (int)(cols - at), 0);
 }
 
-/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms, some at a time. Where c is written past the caches, what they add up
- * to before the last of them is kept elsewhere. */
-static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrdiff_t k, real *c, ptrdiff_t cols) {
-    real sums[RUN_COLS], *kept = j->stream ? sums : c;
+/* c[0..cols] = Σ_p s[p] v[p][0..cols] over k terms, some at a time; what they add up to before the last of them is in kept[],
+ * which may be c. */
+static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrdiff_t k, real *c, real *kept, ptrdiff_t cols) {
     for (ptrdiff_t p = 0, terms; p < k; p += terms, s += terms * j->s.col, v += terms * j->v.row) {
         terms = k - p >= 8 ? 8 : k - p >= 4 ? 4 : k - p;
         const int last = p + terms == k, stream = last && j->stream;
@@ -59,15 +58,17 @@ static void outer_sum(const struct matmul *j, const real *s, const real *v, ptrd
     }
 }
 
-/* Row i of C from `column` on, in runs and in blocks of k: sums[] goes where C already holds something. */
+/* Row i of C from `column` on, in runs and in blocks of k: sums[] goes where C already holds something, or holds what is not
+ * complete yet and must not be written past the caches. */
 static void outer_row(const struct matmul *j, ptrdiff_t i, ptrdiff_t column, ptrdiff_t cols) {
     for (ptrdiff_t at = 0; at < cols; at += RUN_COLS)
         for (ptrdiff_t p = 0; p < j->k; p += j->k_block) {
             real sums[RUN_COLS], *c = j->c + i * j->c_row + column + at;
             const ptrdiff_t run = least(RUN_COLS, cols - at);
             const int add = j->add || p > 0;
+            real *to = add ? sums : c;
             outer_sum(j, j->s.data + i * j->s.row + p * j->s.col, j->v.data + p * j->v.row + column + at,
-                      least(j->k_block, j->k - p), add ? sums : c, run);
+                      least(j->k_block, j->k - p), to, j->stream ? sums : to, run);
             if (add) for (ptrdiff_t q = 0; q < run; q++) c[q] += sums[q];
         }
 }
@@ -84,12 +85,11 @@ static void outer_task(void *job, ptrdiff_t index) {
 static void outer(struct matmul *j) {
     j->k_block = evenly(j->k, K_BLOCK);
     j->stream = streams(j);
-    const int share = worth_sharing(j->m, j->k, j->n);
-    j->col_block = !share || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 2 * pool_threads()), SHARED_COLS));
+    j->col_block = j->share <= 0 || j->m > 1 ? j->n : least(j->n, round_up(parts(j->n, 2 * pool_threads()), SHARED_COLS));
     if (j->m == 0 || j->n == 0) return;
     j->col_blocks = parts(j->n, j->col_block);
     const ptrdiff_t tasks = parts(j->m, RUN_ROWS) * j->col_blocks;
-    pool_run(outer_task, j, tasks, share);
+    pool_run(outer_task, j, tasks, j->share);
 }
 
 #endif

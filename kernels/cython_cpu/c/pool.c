@@ -233,9 +233,20 @@ static void wait_for_others(void) {
     pthread_mutex_unlock(&pool.lock);
 }
 
+static _Atomic int64_t alone; /* when the last job of middle size ended that was not shared out, as the workers slept */
+
+int pool_is_worth(double multiply_adds, int lanes) {
+    static const double middle = 400000, large = 3000000; /* of 16 lanes: 7 and 50 microseconds of a core */
+    const double cost = multiply_adds * 16 / lanes;
+    if (pool.threads < 2 || cost < middle) return 0;
+    if (cost > large || (atomic_load(&pool.started) && !atomic_load(&pool.sleeping))) return 1;
+    return now_ns() - atomic_load(&alone) < WORKER_SPIN_NS ? 1 : -1;
+}
+
 void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share) {
-    if (!share || tasks < 2 || tasks > UINT32_MAX || pool.threads < 2 || pthread_mutex_trylock(&pool.owner) != 0) {
+    if (share != 1 || tasks < 2 || tasks > UINT32_MAX || pool.threads < 2 || pthread_mutex_trylock(&pool.owner) != 0) {
         for (ptrdiff_t i = 0; i < tasks; i++) task(job, i);
+        if (share < 0) atomic_store(&alone, now_ns());
         return;
     }
     if (pool.tried < pool.threads - 1) start_workers();
@@ -255,15 +266,6 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share) {
     work_off(0);
     wait_for_others();
     pthread_mutex_unlock(&pool.owner);
-}
-
-int pool_is_worth(double cost) {
-    static const double middle = 400000, large = 3000000; /* 7 and 50 microseconds of a core */
-    static _Atomic int64_t last; /* time of the last that came while workers slept */
-    if (pool.threads < 2 || cost < middle) return 0;
-    if (cost > large || (atomic_load(&pool.started) && !atomic_load(&pool.sleeping))) return 1;
-    const int64_t now = now_ns();
-    return now - atomic_exchange(&last, now) < WORKER_SPIN_NS;
 }
 
 int pool_threads(void) { return pool.threads; }

@@ -9,13 +9,14 @@
 
 typedef void (*pool_task)(void *job, ptrdiff_t index);
 
-/* Runs task(job, i) for every 0 <= i < tasks and returns when all are done. The caller works too. Unless `share` is set,
- * and while another caller has the workers, all of them run on the caller's thread. */
-void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share);
+/* Is a job of about so many multiply-adds, of `lanes` numbers at a time, worth sharing out? 1: yes; 0: no, it is small; -1: it is
+ * of middle size, and while the workers sleep it is not, since to wake them takes as long. */
+int pool_is_worth(double multiply_adds, int lanes);
 
-/* Is a job of about so many multiply-adds worth sharing out? A small one is not; nor, while workers sleep, is one of middle
- * size, since to wake them takes as long. But if that is asked again and again, they should be awake. */
-int pool_is_worth(double cost);
+/* Runs task(job, i) for every 0 <= i < tasks and returns when all are done. The caller works too. Unless share is 1, and while
+ * another caller has the workers, all of them run on the caller's thread. share: what pool_is_worth() said, once for all that a
+ * call of the library runs; if jobs of middle size come thick and fast, it will say that the workers should be woken. */
+void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share);
 
 /* Threads at most, the caller's included. */
 int pool_threads(void);

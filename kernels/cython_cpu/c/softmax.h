@@ -79,10 +79,9 @@ INLINE real row_dot(const real *a, const real *b, ptrdiff_t count) {
     return v_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-/* Short rows, if there are as many, are taken VLEN at a time, turned: lane i of column[c] is x[i][c], and no lane is summed
+/* Rows of so many elements, at most, are taken VLEN at a time, turned: lane i of column[c] is x[i][c], and no lane is summed
  * with another. */
 enum { SHORT_ROW = 8 * VLEN < 64 ? 8 * VLEN : 64 };
-INLINE int are_short(ptrdiff_t rows, ptrdiff_t classes) { return rows >= VLEN && classes <= SHORT_ROW; }
 
 /* Where the next block of VLEN columns starts; the last one may overlap the one before. */
 INLINE ptrdiff_t next_block(ptrdiff_t c, ptrdiff_t classes) {
@@ -186,9 +185,9 @@ static void row_task(void *job, ptrdiff_t index) {
 }
 
 static void each_row(const struct softmax *s, row_fn *row, short_rows_fn *short_rows) {
-    struct row_job j = {s, row, are_short(s->rows, s->classes) ? short_rows : NULL};
+    struct row_job j = {s, row, s->classes <= SHORT_ROW ? short_rows : NULL};
     const ptrdiff_t run = rows_per_task(s->classes);
-    const int share = pool_is_worth((double)s->rows * (double)s->classes * ROW_COST);
+    const int share = pool_is_worth((double)s->rows * (double)s->classes * ROW_COST, VLEN);
     if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run, share);
 }
 

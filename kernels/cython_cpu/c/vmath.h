@@ -1,4 +1,4 @@
-/* exp, expm1, log1p, sigmoid, tanh and the normal distribution's tail, on vectors.
+/* exp, expm1, log, log1p, sigmoid, tanh and the normal distribution's tail, on vectors.
  *
  * No branch, no table, at most one division. NaN gives NaN. The constants come from tools/fit.py. */
 #ifndef VMATH_H
