@@ -162,7 +162,8 @@ static int tall(const struct linear_backward *b, int share) {
 static int linear_backward(const struct linear_backward *b) {
     if (!pool_scratch()) return -1;
     const int is_tall = b->m >= TALL && b->n > 0 && b->k > 0 && b->n * b->k <= SMALL_WEIGHTS;
-    const int products = (b->dx != NULL) + (b->dw != NULL), share = worth_sharing(b->m, products * b->k, b->n);
+    const int products = (b->dx != NULL) + (b->dw != NULL), together = is_tall ? products : products > 0;
+    const int share = worth_sharing(b->m, together * b->k, b->n); /* of what one job does */
     return is_tall ? tall(b, share) : wide(b, share);
 }
 
