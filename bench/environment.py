@@ -50,6 +50,17 @@ def usable_cpus():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def common_cpus(threads):
+    """The CPUs to which all libraries of a run are bound, or None for all.
+
+    Single-threaded ones take turns on one CPU. On one each, a neighbour that slows one core down for a while, as on a
+    virtual machine, would show as a difference between the libraries.
+    """
+    if threads > 1 or not hasattr(os, "sched_getaffinity"):
+        return None
+    return [max(os.sched_getaffinity(0))]
+
+
 def load_average():
     """The one-minute load, or None where the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

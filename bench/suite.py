@@ -20,7 +20,7 @@ class Workers:
     """The processes of one number of threads; one that has died is started again when it is next needed."""
 
     def __init__(self, threads, backend):
-        self._config = (threads, backend)
+        self._config = (threads, backend, environment.common_cpus(threads))
         self._running = {}
 
     def __getitem__(self, library):

@@ -5,6 +5,7 @@ Time itself is made up here, so that no test depends on the machine. torch is no
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from fastmlp.bench.__main__ import main
 from fastmlp.bench.measure import ATTEMPTS, MOST, measure
 from fastmlp.bench.others import TOO_MUCH
 from fastmlp.bench.results import BusyRow, Ceiling, Results, Row
+from fastmlp.bench.suite import Workers
 from fastmlp.bench.timing import Ratio, Times
 from fastmlp.bench.worker import Worker, WorkerError
 
@@ -288,6 +290,14 @@ def test_the_environment_holds_what_fastmlp_says_of_itself():
 # ---------------------------------------------------------------------------------------------- readme
 
 README = f"# Title\n\n{readme.START}\nyesterday\n{readme.END}\n\nThe rest.\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to a CPU")
+@pytest.mark.parametrize("threads, cpus", [(1, 1), (2, environment.usable_cpus())])
+def test_libraries_of_one_thread_take_turns_on_one_cpu(threads, cpus):
+    with Workers(threads, "numpy") as workers:
+        where = [os.sched_getaffinity(workers[library]._process.pid) for library in ("fastmlp", "numpy")]
+    assert where[0] == where[1] and len(where[0]) == cpus
 
 
 def test_the_readme_is_made_from_the_file_alone(tmp_path):
