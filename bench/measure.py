@@ -50,8 +50,9 @@ def _fill(row, case, pair, ceiling, turns, seconds, compiled):
 def _time(row, pair, batches, turns, seconds):
     """Times of all versions and their ratio into the row, once all of them are there.
 
-    Whether all is repeated is decided by what others did. A ratio that the first turns leave imprecise gets MOST times as
-    many, all of them: to look again after each, and stop when the interval happens to be narrow, would choose the lucky ones.
+    Whether all is repeated is decided by what others did. A ratio that the first turns leave imprecise gets MOST
+    times as many, all of them: to look again after each, and stop when the interval happens to be narrow, would
+    choose the lucky ones.
     """
     for _ in range(ATTEMPTS):
         watch = Watch(pair)

@@ -145,8 +145,8 @@ def linear_backward(
     """The gradients of `linear`: with dz = dy · activation'(saved), dx = dz w, dw = dzᵀ x, db = Σ dz over the batch.
 
     dy, saved (..., n), x (..., k), w (n, k) -> dx (..., k), dw (n, k), db (n,).
-    saved, activation: what `linear(..., save=True)` returned, and the name that it was given. Without either the layer had
-    no activation; saved may also be None for "identity".
+    saved, activation: what `linear(..., save=True)` returned, and the name that it was given. Without either the
+    layer had no activation; saved may also be None for "identity".
     dx, dw, db: True, an array to write into, or False if that one is not wanted; its place in the result is then None.
     accumulate: add to the arrays given as dw and db instead of overwriting them.
     """

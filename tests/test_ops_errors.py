@@ -17,6 +17,7 @@ LOGITS, LABELS = np.ones((3, 5)), np.array([0, 4, 1])
 KNOWN = ", ".join(ACTIVATIONS)
 
 #: what is called -> the exception's type and its whole text. `out` is an array of the right shape and dtype.
+NONE = "the call has none of that name, and activation "
 EITHER = "expected integer labels of shape (3,) or float class probabilities of shape (3, 5)"
 WRONG = [
     # types of arrays
@@ -101,11 +102,11 @@ WRONG = [
     (lambda out: ops.activation(X, None, out=out), TypeError, "activation: expected a name, got NoneType"),
     (lambda out: ops.activation(X, np.tanh, out=out), TypeError, "activation: expected a name, got ufunc"),
     (lambda out: ops.activation(X, "relu", alpha=1.0, out=out), TypeError,
-     "unexpected keyword argument 'alpha': the call has none of that name, and activation 'relu' takes no parameters"),
+     f"unexpected keyword argument 'alpha': {NONE}'relu' takes no parameters"),
     (lambda out: ops.linear(X, W, B, "softplus", alpha=1.0, out=out), TypeError,
-     "unexpected keyword argument 'alpha': the call has none of that name, and activation 'softplus' takes beta, threshold"),
+     f"unexpected keyword argument 'alpha': {NONE}'softplus' takes beta, threshold"),
     (lambda out: ops.linear(X, W, bias=B, out=out), TypeError,
-     "unexpected keyword argument 'bias': the call has none of that name, and activation 'identity' takes no parameters"),
+     f"unexpected keyword argument 'bias': {NONE}'identity' takes no parameters"),
     (lambda out: ops.activation(X, "Swish", out=out), ValueError,
      f"activation: unknown 'Swish'; did you mean 'silu'? known are {KNOWN}"),
     (lambda out: ops.activation(X, "elu", alpha=10**400, out=out), TypeError,

@@ -19,7 +19,10 @@ LARGE = [
     *(
         case
         for dtype in ("float32", "float64")
-        for m, k, n in ((256, 784, 256), (1000, 300, 517), (5001, 64, 10), (777, 33, 65), (1, 2000, 3000), (64, 3000, 31))
+        for m, k, n in (
+            *((256, 784, 256), (1000, 300, 517), (5001, 64, 10)),
+            *((777, 33, 65), (1, 2000, 3000), (64, 3000, 31)),
+        )
         for case in (
             cases.linear_forward(m, k, n, dtype, "gelu", save=True),
             cases.linear_backward(m, k, n, dtype, "relu"),

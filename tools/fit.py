@@ -97,7 +97,8 @@ def cdf_fit(bits):
         low=-CDF_CENTER,
         high=cdf_end(bits) / (cdf_end(bits) + CDF_K[bits]) - CDF_CENTER,
         degree={32: 8, 64: 23}[bits],
-        emphasis=lambda t: 1 + {32: 6, 64: 3}[bits] * (1 - t - CDF_CENTER) ** 4,  # small a: there the other roundings add up
+        # small a: there the other roundings add up
+        emphasis=lambda t: 1 + {32: 6, 64: 3}[bits] * (1 - t - CDF_CENTER) ** 4,
     )
 
 
