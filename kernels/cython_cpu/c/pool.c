@@ -162,7 +162,8 @@ static void forget_workers(void) {
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.work, NULL);
     pthread_cond_init(&pool.done, NULL);
-    pool.tried = pool.started = 0;
+    pool.tried = 0;
+    atomic_store(&pool.started, 0);
     for (int i = 0; i < MAX_THREADS; i++) atomic_store(&shares[i].left, 0);
     atomic_store(&pool.sleeping, 0);
     atomic_store(&pool.caller_sleeps, 0);
