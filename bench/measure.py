@@ -65,7 +65,7 @@ def _time(row, pair, batches, turns, seconds):
             break
     row.times = timed.times
     row.ours, row.theirs = (_fastest(timed.times, worker.library) for worker in pair)
-    row.ratio = timing.speed_up(*_the_fastest(timed.times, pair))
+    row.ratio = timing.speed_up(timed.times[row.ours], timed.times[row.theirs])
 
 
 def _the_fastest(times, pair):

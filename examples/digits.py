@@ -180,8 +180,9 @@ def main():
     args = parser.parse_args()
     if args.epochs < 1:
         parser.error(f"--epochs: expected at least 1, got {args.epochs}")
-    if args.out.suffix not in (".png", ".pdf", ".svg"):
-        parser.error(f"--out: expected a .png, .pdf or .svg file, got {args.out}")
+    kinds = Figure().canvas.get_supported_filetypes()
+    if args.out.suffix[1:].lower() not in kinds:
+        parser.error(f"--out: expected a file that ends in one of {', '.join(kinds)}, got {args.out}")
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:

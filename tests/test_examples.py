@@ -46,6 +46,14 @@ def test_digits_learns_saves_its_curve_and_times_the_kernels(tmp_path):
         assert re.search(r"^forward, loss, gradients +\d+ µs .* \d+ µs .*\d\.\d+x$", done.stdout, re.MULTILINE)
 
 
+def test_digits_refuses_a_picture_that_cannot_be_saved_before_it_trains(tmp_path):
+    (tmp_path / "file").touch()
+    for out, text in (("curve.foo", "expected a file that ends in one of "), ("file/curve.png", "")):
+        done = run_digits("--out", tmp_path / out)
+        assert done.returncode == 2 and "epoch" not in done.stdout
+        assert f"error: --out: {text}" in done.stderr
+
+
 def test_digits_fails_clearly_when_it_has_not_learnt(tmp_path):
     done = run_digits("--out", tmp_path / "digits.png", "--epochs", 1)
     assert done.returncode == 1

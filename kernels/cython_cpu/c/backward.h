@@ -2,8 +2,8 @@
  *
  *     dz (m, n) = dy act'(saved)    db (n) = Σ_rows dz    dx (m, k) = dz · w (n, k)    dw (n, k) = dzᵀ · x (m, k)
  *
- * In a wide layer dz with the sums of its rows, dx and dw are a job each, shared out by rows. In a tall one, many rows over small
- * weights, they are made for a chunk of rows at a time, so that dz never leaves the cache; dw and db are then
+ * In a wide layer dz with the sums of its rows, dx and dw are a job each, shared out by rows. In a tall one, many rows over
+ * small weights, they are made for a chunk of rows at a time, so that dz never leaves the cache; dw and db are then
  * the sums of what each of a few groups of chunks has. Which way depends on the shape alone, and so do chunks
  * and groups. */
 #ifndef BACKWARD_H
