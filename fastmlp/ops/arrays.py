@@ -1,0 +1,60 @@
+"""Arrays as kernels take them: C-contiguous, in rows; and the quick checks of `_fast`, where it is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..checks import Array
+
+try:
+    from .._fast import labels_output, linear_gradients, linear_output, output_like, rows_output
+except ModuleNotFoundError:  # not built: checks.py does it all
+
+    def output_like(out: Any, first: Any, *others: Any) -> Any:
+        return None
+
+    def rows_output(out: Any, axis: Any, first: Any, *others: Any) -> Any:
+        return None
+
+    def labels_output(logits: Any, target: Any, weight: Any, sample_weight: Any, out: Any) -> Any:
+        return None
+
+    def linear_output(x: Any, w: Any, b: Any, out: Any) -> Any:
+        return None
+
+    def linear_gradients(
+        dy: Any, x: Any, w: Any, saved: Any, dx: Any, dw: Any, db: Any, accumulate: Any
+    ) -> Any:
+        return None
+
+
+__all__ = [
+    "contiguous",
+    "labels_output",
+    "linear_gradients",
+    "linear_output",
+    "output_like",
+    "rows_of",
+    "rows_output",
+    "target_for",
+]
+
+
+def contiguous(a: Any) -> Any:
+    """`a` C-contiguous: itself or a copy. None stays None."""
+    return a if a is None or a.flags.c_contiguous else np.ascontiguousarray(a)
+
+
+def target_for(a: Array) -> Array:
+    """`a` itself where a kernel can write straight into it, else scratch of its shape."""
+    return a if a.flags.carray else np.empty(a.shape, a.dtype)
+
+
+def rows_of(a: Array, columns: int) -> Array:
+    """`a` (..., columns) seen as (rows, columns)."""
+    if a.ndim == 2:
+        return a
+    rows = a.size // columns if columns else int(np.prod(a.shape[:-1], dtype=np.intp))
+    return a.reshape(rows, columns)

@@ -1,0 +1,124 @@
+"""The losses, each with its gradient in the same pass."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastmlp.kernels.contract import REDUCTIONS
+
+from ..backend import active
+from ..checks import (
+    Array,
+    as_array,
+    float_arrays,
+    integer,
+    labels_fit,
+    new_or_given,
+    number,
+    probabilities_fit,
+    same_shape,
+)
+from .arrays import contiguous, labels_output, rows_of, target_for
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    *,
+    sample_weight: ArrayLike | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> tuple[Any, Array]:
+    """The cross-entropy loss and its gradient with respect to the logits, in one pass. -> loss, dlogits
+
+    logits (..., C). target: integer labels (...), or class probabilities (..., C) of the logits' dtype.
+    weight (C,): a weight for each class. sample_weight (...): one for each row.
+    ignore_index: rows with this label count nothing. label_smoothing: 0 to 1.
+    reduction: "mean" divides by the weights of the rows that count, as torch does, "sum" adds, "none" gives a
+    loss (...) for every row and each row's own gradient. out: where to write dlogits.
+    """
+    kernels = active(backend)
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    label_smoothing = number("label_smoothing", label_smoothing)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
+    ignore_index = integer("ignore_index", ignore_index)
+    if not -(2**63) <= ignore_index < 2**63:
+        raise ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
+    dlogits = labels_output(logits, target, weight, sample_weight, out)
+    if dlogits is not None:
+        rows, classes = dlogits.shape
+        _known(kernels, target, (rows,), classes, ignore_index)
+        loss = np.empty(rows if reduction == "none" else 1, dlogits.dtype)
+        kernels.cross_entropy(logits, target, None, None, ignore_index, label_smoothing, reduction, loss, dlogits)
+        return (loss if reduction == "none" else loss[0]), dlogits
+    given, target = target, as_array("target", target)
+    soft = target.dtype.kind not in "iu" and target.shape != (0,)  # an empty list may be labels
+    if soft:
+        probabilities_fit(target, as_array("logits", logits).shape)
+    logits, probabilities, weight, sample_weight = float_arrays(
+        ("weight", "sample_weight") if soft else ("target", "weight", "sample_weight"),
+        logits=logits,
+        target=given if soft else None,
+        weight=weight,
+        sample_weight=sample_weight,
+    )
+    if logits.ndim == 0:
+        raise ValueError("logits: expected shape (..., classes), got a scalar")
+    lead, classes = logits.shape[:-1], logits.shape[-1]
+    if soft:
+        same_shape("target", probabilities, logits.shape)
+        target = rows_of(contiguous(probabilities), classes)
+    else:
+        target = _labels(kernels, target, lead, classes, ignore_index)
+    if weight is not None:
+        same_shape("weight", weight, (classes,))
+    if sample_weight is not None:
+        same_shape("sample_weight", sample_weight, lead)
+        sample_weight = contiguous(sample_weight).reshape(-1)
+    dlogits = new_or_given(out, logits.shape, logits.dtype, (logits, target, weight, sample_weight))
+    written = target_for(dlogits)
+    loss = np.empty(lead if reduction == "none" else 1, logits.dtype)
+    kernels.cross_entropy(
+        rows_of(contiguous(logits), classes),
+        target,
+        contiguous(weight),
+        sample_weight,
+        ignore_index,
+        label_smoothing,
+        reduction,
+        loss.reshape(-1),
+        rows_of(written, classes),
+    )
+    if written is not dlogits:
+        dlogits[...] = written
+    return (loss if reduction == "none" else loss[0]), dlogits
+
+
+def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ignore_index: int) -> Array:
+    """Integer labels as int64 (rows,), every one of them a class or `ignore_index`."""
+    labels_fit(target, (*lead, classes))
+    if target.dtype.kind == "u" and target.size and int(target.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"target: label {target.max()} is out of range for {classes} classes")
+    if target.dtype != np.int64 or target.ndim != 1 or not target.flags.carray:
+        target = np.require(target, np.int64, ["C", "A"]).reshape(-1)
+    _known(kernels, target, lead, classes, ignore_index)
+    return target
+
+
+def _known(kernels: Any, labels: Any, lead: tuple[int, ...], classes: int, ignore_index: int) -> None:
+    """ValueError unless every one of the labels (rows,) of shape `lead` is a class or `ignore_index`."""
+    bad = kernels.find_bad_label(labels, classes, ignore_index)
+    if bad >= 0:
+        where = np.unravel_index(bad, lead) if lead else ()
+        at = f"target[{', '.join(map(str, where))}]" if lead else "target"
+        known = f"0 to {classes - 1}, or " if classes else ""
+        raise ValueError(f"{at} is {labels[bad]}: expected {known}ignore_index {ignore_index}")
