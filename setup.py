@@ -95,6 +95,7 @@ setup(
         "fastmlp",
         "fastmlp.ops",
         "fastmlp.kernels",
+        "fastmlp.kernels.cases",
         "fastmlp.kernels.reference",
         "fastmlp.kernels.cython_cpu",
         "fastmlp.bench",
