@@ -17,6 +17,7 @@ ROOMS = {
     "fastmlp.ops": {"fastmlp.backend", "fastmlp.checks", "fastmlp._fast", CONTRACT},
     "fastmlp.checks": {"fastmlp._fast", CONTRACT},
     "fastmlp._fast": set(),
+    "fastmlp.printing": {"fastmlp.checks"},
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
     CONTRACT: set(),
