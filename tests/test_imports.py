@@ -13,7 +13,13 @@ CONTRACT = f"{KERNELS}.contract"
 
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
-    "fastmlp": {"fastmlp.ops", "fastmlp.backend"},
+    "fastmlp": {f"fastmlp.{name}" for name in "ops backend nn optim autograd creation functions printing".split()},
+    "fastmlp.nn": {"fastmlp.ops", "fastmlp.checks", "fastmlp.autograd", "fastmlp.creation", CONTRACT},
+    "fastmlp.functions": {"fastmlp.autograd", "fastmlp.gradients", "fastmlp.nn"},
+    "fastmlp.creation": {"fastmlp.autograd", "fastmlp.gradients", "fastmlp.checks"},
+    "fastmlp.autograd": {"fastmlp.ops", "fastmlp.checks", "fastmlp.methods", CONTRACT},
+    "fastmlp.methods": {"fastmlp.gradients", "fastmlp.printing", "fastmlp.autograd"},  # the last for types alone
+    "fastmlp.gradients": {"fastmlp.ops", "fastmlp.checks"},
     "fastmlp.ops": {"fastmlp.backend", "fastmlp.checks", "fastmlp._fast", CONTRACT},
     "fastmlp.checks": {"fastmlp._fast", CONTRACT},
     "fastmlp._fast": set(),
