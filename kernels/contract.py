@@ -1,4 +1,4 @@
-"""What every kernel takes, what it writes, and what every activation keeps for its gradient; which losses there are.
+"""What every kernel takes and writes; the activations and what each keeps for its gradient; the element-wise losses.
 
 A backend is a module with one plain function for each entry of `KERNELS`. All backends give the same
 answer; `kernels/reference` says which one is right.
@@ -55,9 +55,10 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "nll_loss": ("input", "target", "weight", "ignore_index", "reduction", "loss", "dinput"),
     # -> index of the first label (rows,) outside 0..classes-1 that is not ignore_index; -1 if there is none
     "find_bad_label": ("labels", "classes", "ignore_index"),
-    # kind, a `Loss`, and its derivative, element by element: input, target and dinput of one shape, any; weight of that
-    # shape or None. pos_weight (n,) or None is for "bce_with_logits": element i has pos_weight[i % n]. "mean" divides by
-    # `divisor`, if that is 0 the gradient is 0. Writes dinput and loss: (1,), or the shape of input for "none".
+    # f(input, target) · weight and its derivative by input, element by element: input, target and dinput of one shape;
+    # weight of that shape or None; pos_weight (n,) or None, for "bce_with_logits": element i has pos_weight[i % n].
+    # "mean" divides by `divisor`; where that is 0, the gradient is 0. Writes dinput and loss: (1,), or the shape of
+    # input for "none".
     "elementwise_loss": (
         "input",
         "target",

@@ -6,8 +6,8 @@ integers have no precision of their own and take that of the float arrays beside
 
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
-layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses of rows with labels,
-elementwise_losses.py the others.
+layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses of rows with
+labels, elementwise_losses.py the others.
 """
 
 from .elementwise_losses import (

@@ -1,4 +1,4 @@
-"""The losses of single elements, each with its gradient in the same pass: names, arguments and defaults as in torch.nn.functional.
+"""The losses of single elements, each with its gradient in the same pass; names and defaults as in torch.nn.functional.
 
 All of them return (loss, dinput): the gradient is with respect to input, and of its shape.
 
@@ -80,7 +80,10 @@ def huber_loss(
     out: Array | None = None,
     backend: str | None = None,
 ) -> tuple[Any, Array]:
-    """d²/2 where |d| < delta, else delta (|d| - delta/2), for d = input - target. "mean" divides by the number of elements."""
+    """d²/2 where |d| < delta, else delta (|d| - delta/2), for d = input - target.
+
+    With a weight, too, "mean" divides by the number of elements.
+    """
     delta = number("delta", delta)
     if not delta > 0:
         raise ValueError(f"delta: expected a number > 0, got {delta}")
@@ -130,10 +133,10 @@ def kl_div(
     out: Array | None = None,
     backend: str | None = None,
 ) -> tuple[Any, Array]:
-    """target (log(target) - input), for log-probabilities as input: the Kullback-Leibler divergence, 0 where target is 0.
+    """target (log(target) - input), for log-probabilities as input: the Kullback-Leibler divergence; 0 · log 0 is 0.
 
-    log_target: the target is in logarithms, too. reduction "batchmean" divides by the length of the first axis, which is
-    what the divergence is defined as; "mean" divides by the number of elements, as everywhere.
+    log_target: the target is in logarithms, too. reduction: "batchmean" divides by the length of the first axis, which
+    gives the mean divergence of a batch; "mean" divides by the number of elements, as everywhere.
     """
     kind, known = KL_DIV_LOG_TARGET if log_target else KL_DIV, (*REDUCTIONS, "batchmean")
     return _loss(kind, (), input, target, reduction, known=known, out=out, backend=backend)
@@ -177,7 +180,7 @@ def _loss(
 
 
 def _converted(input: Any, target: Any, weight: Any, pos_weight: Any) -> list[Any]:
-    """The four as kernels take them: of one dtype, contiguous, weight of input's shape, pos_weight of its last axes' shape."""
+    """The four as kernels take them: weight in the shape of input, pos_weight in that of its last axes."""
     input, target, weight, pos_weight = float_arrays(
         ("weight", "pos_weight"), input=input, target=target, weight=weight, pos_weight=pos_weight
     )

@@ -111,7 +111,7 @@ def nll_loss(
 ) -> tuple[Any, Array]:
     """The negative log-likelihood and its gradient with respect to the log-probabilities, in one pass. -> loss, dinput
 
-    input (..., C): log-probabilities, as log_softmax gives them; the classes are the last axis. target (...): integer labels.
+    input (..., C): log-probabilities, as log_softmax gives them. target (...): integer labels.
     weight, ignore_index, reduction and out as for `cross_entropy`.
     """
     kernels = active(backend)

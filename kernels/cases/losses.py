@@ -116,7 +116,8 @@ def find_outside_unit(size: int, dtype: str = "float32", **bad: float) -> Case:
             a[int(name[1:])] = value
         return {"a": a}
 
-    return case_of("find_outside_unit", (size,), dtype, {name: f"{name}={value}" for name, value in bad.items()}, draw, {})
+    options = {name: f"{name}={value}" for name, value in bad.items()}
+    return case_of("find_outside_unit", (size,), dtype, options, draw, {})
 
 
 def find_bad_label(zeros: int, labels: tuple[int, ...], classes: int, ignore_index: int = -100) -> Case:

@@ -10,14 +10,14 @@ With p = softmax(logits), C classes, class weights w, sample weights s and smoot
 
 which is -Σ_c a_c log p_c for some coefficients a (rows, C); so its gradient is p · Σ_c a_c - a. Rows whose label is
 `ignore_index` have a = 0. "mean" divides by Σ s·w_t over the rows that count (labels) or by Σ s (probabilities), as
-torch does for s = 1; without any such row the loss is NaN and the gradient 0. The negative log-likelihood is the same for
-log-probabilities that are given: a row's loss is -w_t · input_t, and its gradient -w_t at the label.
+torch does for s = 1; without any such row the loss is NaN and the gradient 0. The negative log-likelihood is the same
+for log-probabilities that are given: a row's loss is -w_t · input_t, and its gradient -w_t at the label.
 
 Element by element
 ------------------
 `ELEMENTWISE[name](x, t, *params)` gives the loss of each element and its derivative by x. They are torch's, for ±inf
-and NaN too, but for two: bce_with_logits of -inf where t = 1 is inf, the limit (torch: NaN), and where all weights are 0, the
-gradient of a mean is 0 (torch: NaN).
+and NaN too, but for two: bce_with_logits of -inf where t = 1 is inf, the limit (torch: NaN), and where the divisor of
+a mean is 0, its gradient is 0 (torch: NaN).
 
 Sources: Huber 1964 · smooth_l1, Girshick 2015 (Fast R-CNN) · Kullback & Leibler 1951. bce keeps its logarithms above
 -100 and its denominator above 1e-12, as torch does.
