@@ -16,7 +16,7 @@ for log-probabilities that are given: a row's loss is -w_t · input_t, and its g
 Element by element
 ------------------
 `ELEMENTWISE[name](x, t, *params)` gives the loss of each element and its derivative by x. They are torch's, for ±inf
-and NaN too, but for two: bce_with_logits of -inf where t = 1 is inf, the limit (torch: NaN), and where the divisor of
+and NaN too, but for two: bce_with_logits of -inf where t > 0 is inf, the limit (torch: NaN), and where the divisor of
 a mean is 0, its gradient is 0 (torch: NaN).
 
 Sources: Huber 1964 · smooth_l1, Girshick 2015 (Fast R-CNN) · Kullback & Leibler 1951. bce keeps its logarithms above
