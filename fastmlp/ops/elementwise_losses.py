@@ -157,7 +157,7 @@ def _loss(
 ) -> tuple[Any, Array]:
     kernels = active(backend)
     known_reduction(reduction, known)
-    dinput = output_like(out, input, target) if weight is None and pos_weight is None else None
+    dinput: Any = output_like(out, input, target) if weight is None and pos_weight is None else None
     written = dinput
     if dinput is None:
         input, target, weight, pos_weight = _converted(input, target, weight, pos_weight)
