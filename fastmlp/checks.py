@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from fastmlp.kernels.contract import ACTIVATIONS, Activation
+from fastmlp.kernels.contract import ACTIVATIONS, REDUCTIONS, Activation
 
 try:
     from ._fast import plain
@@ -106,6 +106,18 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def known_reduction(reduction: Any, known: tuple[str, ...] = REDUCTIONS) -> None:
+    if not isinstance(reduction, str) or reduction not in known:
+        raise ValueError(f"reduction: expected one of {', '.join(known)}, got {reduction!r}")
+
+
+def int64(name: str, value: Any) -> int:
+    value = integer(name, value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name}: expected a 64-bit integer, got {value}")
+    return value
+
+
 def output(out: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...], name: str = "out") -> Array:
     """`out`, once it is known to fit and to overlap no input."""
     if not isinstance(out, np.ndarray):
@@ -144,6 +156,16 @@ def weights_fit(x: Any, w: Any, b: Any) -> None:
 def same_shape(name: str, a: Array, shape: tuple[int, ...]) -> None:
     if a.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {a.shape}")
+
+
+def broadcast(name: str, a: Any, shape: tuple[int, ...]) -> Any:
+    """`a` seen in that shape; None stays None."""
+    if a is None or a.shape == shape:
+        return a
+    try:
+        return np.broadcast_to(a, shape)
+    except ValueError:
+        raise ValueError(f"{name}: expected a shape that broadcasts to {shape}, got {a.shape}") from None
 
 
 def probabilities_fit(target: Array, logits: tuple[int, ...]) -> None:

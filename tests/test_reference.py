@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 
 from fastmlp.kernels import reference
-from fastmlp.kernels.cases import OTHER_PARAMS, Draw, cross_entropy, linear_backward
-from fastmlp.kernels.contract import ACTIVATIONS, REDUCTIONS
+from fastmlp.kernels.cases import (
+    OTHER_LOSS_PARAMS,
+    OTHER_PARAMS,
+    Draw,
+    cross_entropy,
+    elementwise_loss,
+    linear_backward,
+    nll_loss,
+)
+from fastmlp.kernels.contract import ACTIVATIONS, LOSSES, REDUCTIONS
 
 VARIANTS = [(a, p) for a in ACTIVATIONS for p in (ACTIVATIONS[a].defaults, *OTHER_PARAMS.get(a, ()))]
 KINKS = {"relu": (0,), "leaky_relu": (0,), "relu6": (0, 6), "elu": (0,), "selu": (0,), "hardswish": (-3, 3)}
@@ -239,6 +247,74 @@ def test_find_bad_label():
     assert find([0, -100], ignore_index=-1) == 1
     assert find([0, 7, 8], ignore_index=7) == 2
     assert find([0], classes=0) == 0
+
+
+# --------------------------------------------------------------------------------------- other losses
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("ignored", ["", "some", "class"])
+@pytest.mark.parametrize("weight", [False, True])
+def test_nll_loss_gradient(weight, ignored, reduction):
+    case = nll_loss(4, 5, "float64", weight=weight, ignored=ignored, reduction=reduction)
+    inputs = case.inputs()
+    out = {name: a.copy() for name, a in case.run(reference, inputs).items()}
+    difference = central_difference(lambda: float(case.run(reference, inputs)["loss"].sum()), inputs["input"])
+    np.testing.assert_allclose(out["dinput"], difference, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_nll_loss_of_log_softmax_is_cross_entropy(reduction):
+    logits = cross_entropy(6, 5, "float64", weight=True, ignored="some", reduction=reduction)
+    inputs = logits.inputs()
+    expected, log_p = logits.run(reference, inputs)["loss"], np.empty((6, 5))
+    reference.log_softmax_forward(inputs["logits"], log_p)
+    given = [inputs[name] for name in ("target", "weight", "ignore_index", "reduction")]
+    loss = np.empty_like(expected)
+    reference.nll_loss(log_p, *given, loss, np.empty((6, 5)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-14)
+
+
+LOSS_CLOSED_FORMS = {  # of one x, one t and the pos_weight or the parameter
+    "mse": lambda x, t, p: (x - t) ** 2,
+    "l1": lambda x, t, p: abs(x - t),
+    "smooth_l1": lambda x, t, p: (x - t) ** 2 / (2 * p) if abs(x - t) < p else abs(x - t) - p / 2,
+    "huber": lambda x, t, p: (x - t) ** 2 / 2 if abs(x - t) < p else p * (abs(x - t) - p / 2),
+    "bce": lambda x, t, p: -t * math.log(x) - (1 - t) * math.log(1 - x),
+    "bce_with_logits": lambda x, t, p: p * t * math.log(1 + exp(-x)) + (1 - t) * math.log(1 + exp(x)),
+    "kl_div": lambda x, t, p: (t * math.log(t) if t else 0.0) - t * x,
+    "kl_div_log_target": lambda x, t, p: exp(t) * (t - x),
+}
+LOSS_VARIANTS = [(a, p, 0) for a in LOSSES for p in (LOSSES[a].defaults, *OTHER_LOSS_PARAMS.get(a, ()))]
+LOSS_VARIANTS += [("bce_with_logits", (), 3)]
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [False, True])
+@pytest.mark.parametrize("name, params, pos_weight", LOSS_VARIANTS)
+def test_elementwise_loss_values_and_gradient(name, params, pos_weight, weight, reduction):
+    options = {"weight": weight, "pos_weight": pos_weight, "reduction": reduction}
+    case = elementwise_loss((5, 3), "float64", name, params, **options)
+    inputs = case.inputs()
+    x, t = inputs["input"], inputs["target"]
+    if name == "bce":  # the closed form is not for 0 and 1, nor is a difference
+        np.clip(x, 0.1, 0.9, out=x)
+    p = np.resize(inputs["pos_weight"] if pos_weight else inputs["params"] or 1, x.shape)
+    losses = np.vectorize(LOSS_CLOSED_FORMS[name])(x, t, p) * (inputs["weight"] if weight else 1)
+    out = {key: a.copy() for key, a in case.run(reference, inputs).items()}
+    expected = {"none": losses, "sum": losses.sum(), "mean": losses.sum() / inputs["divisor"]}[reduction]
+    np.testing.assert_allclose(out["loss"], np.broadcast_to(expected, out["loss"].shape), rtol=1e-13, atol=1e-13)
+    difference = central_difference(lambda: float(case.run(reference, inputs)["loss"].sum()), x)
+    np.testing.assert_allclose(out["dinput"], difference, rtol=1e-7, atol=1e-8)
+
+
+def test_find_outside_unit():
+    def find(*numbers):
+        return reference.find_outside_unit(np.array(numbers))
+
+    assert find() == find(0.0, -0.0, 0.5, 1.0) == -1
+    assert find(0.0, 1.1, -1) == 1
+    assert find(np.nan) == find(np.inf) == find(-1e-300) == 0
 
 
 # --------------------------------------------------------------------------------------------- torch

@@ -134,6 +134,12 @@ class Draw:
         q = self.rng.exponential(size=shape) * (self.rng.random(shape) < 0.8)
         return between_gaps((q / np.maximum(q.sum(axis=1, keepdims=True), 1e-6)).astype(self.dtype))
 
+    def unit(self, size: int) -> np.ndarray:
+        """Numbers in 0..1, a few of them 0 and 1."""
+        a = self.rng.random(size).astype(self.dtype)
+        a[::11], a[5::13] = 0, 1
+        return between_gaps(a)
+
     def weights(self, size: int) -> np.ndarray:
         """Positive numbers, and a zero now and then."""
         w = self.rng.uniform(0.1, 2.0, size).astype(self.dtype)

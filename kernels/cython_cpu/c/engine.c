@@ -72,3 +72,12 @@ const char *const *engine_activations(void) {
     };
     return names;
 }
+
+const char *const *engine_losses(void) {
+    static const char *const names[LOSS_COUNT + 1] = {
+        [LOSS_mse] = "mse", [LOSS_l1] = "l1", [LOSS_smooth_l1] = "smooth_l1", [LOSS_huber] = "huber",
+        [LOSS_bce] = "bce", [LOSS_bce_with_logits] = "bce_with_logits", [LOSS_kl_div] = "kl_div",
+        [LOSS_kl_div_log_target] = "kl_div_log_target",
+    };
+    return names;
+}

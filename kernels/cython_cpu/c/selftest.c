@@ -155,6 +155,31 @@ static void test_rows(const struct kernels *t, ptrdiff_t rows, ptrdiff_t classes
     free(x.data), free(y.data), free(l.data), free(dx.data), free(loss.data), free(labels), free(scratch);
 }
 
+static void test_losses(const struct kernels *t, ptrdiff_t count) {
+    struct array x = array(count, t->bits), target = array(count, t->bits), dx = array(count, t->bits), loss = array(1, t->bits);
+    double *scratch = calloc((size_t)count / LOSS_RUN + 1, sizeof *scratch);
+    for (ptrdiff_t i = 0; i < count; i++) set(x, i, fabs(uniform())), set(target, i, fabs(uniform()));
+    struct elementwise_loss l = {.count = count, .input = x.data, .target = target.data, .reduction = REDUCE_MEAN,
+                                 .divisor = (double)count, .loss = loss.data, .dinput = dx.data, .run_loss = scratch};
+    for (l.kind = LOSS_mse; l.kind <= LOSS_bce; l.kind += LOSS_bce - LOSS_mse) {
+        const int bce = l.kind == LOSS_bce;
+        t->elementwise_loss(&l);
+        long double sum = 0;
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const double p = get(x, i), q = get(target, i), d = p - q;
+            const double slope = (bce ? d / ((1 - p) * p) : 2 * d) / (double)count;
+            sum += bce ? -(q * log(p) + (1 - q) * log1p(-p)) : d * d;
+            expect(t, bce ? "bce gradient" : "mse gradient", i, get(dx, i), slope, 4 * unit(t) * fabs(slope));
+        }
+        sum /= (long double)count;
+        expect(t, engine_losses()[l.kind], 0, get(loss, 0), (double)sum, 8 * unit(t) * (double)sum);
+    }
+    expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), -1, 0);
+    set(x, count / 2, 1.5);
+    expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), (double)(count / 2), 0);
+    free(x.data), free(target.data), free(dx.data), free(loss.data), free(scratch);
+}
+
 int main(void) {
     static const ptrdiff_t sizes[][3] = {{1, 10, 64},   {1, 1, 1},    {2, 3, 5},    {5, 7, 300},  {9, 40, 33},
                                          {33, 17, 10},  {100, 64, 32}, {31, 33, 65}, {130, 70, 50}, {64, 300, 17},
@@ -169,6 +194,7 @@ int main(void) {
                         test_linear(t, sizes[i][0], sizes[i][1], sizes[i][2], act);
                 test_activations(t);
                 test_rows(t, 37, 10), test_rows(t, 3, 1), test_rows(t, 5, 1000), test_rows(t, 2, 129);
+                test_losses(t, 101), test_losses(t, 30001);
                 printf("%s, float%d, %d threads: %s\n", *isa, bits, threads, failures ? "WRONG" : "right");
             }
     }
