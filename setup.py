@@ -93,6 +93,7 @@ def kernel_module(name, sources=()):
 setup(
     packages=[
         "fastmlp",
+        "fastmlp.io",
         "fastmlp.ops",
         "fastmlp.kernels",
         "fastmlp.kernels.cases",
