@@ -94,6 +94,7 @@ setup(
     packages=[
         "fastmlp",
         "fastmlp.nn",
+        "fastmlp.io",
         "fastmlp.ops",
         "fastmlp.kernels",
         "fastmlp.kernels.cases",

@@ -24,6 +24,8 @@ ROOMS = {
     "fastmlp.checks": {"fastmlp._fast", CONTRACT},
     "fastmlp._fast": set(),
     "fastmlp.printing": {"fastmlp.checks"},
+    "fastmlp.io": {"fastmlp.checks"},
+    "fastmlp.metrics": {"fastmlp.checks"},
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
     CONTRACT: set(),
