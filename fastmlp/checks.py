@@ -5,6 +5,7 @@ argument, what came, and what was expected.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,13 @@ def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple
             )
         if key in act.nonnegative and not number(key, value) >= 0:
             raise ValueError(f"{key}: expected a number >= 0, got {value}")
-    return act, tuple(number(key, given.get(key, default)) for key, default in act.params.items())
+        if key in act.positive and not number(key, value) > 0:
+            raise ValueError(f"{key}: expected a number > 0, got {value}")
+    values = {key: number(key, given.get(key, default)) for key, default in act.params.items()}
+    for low, high in pairwise(act.increasing):
+        if not values[low] <= values[high]:
+            raise ValueError(f"{low}: expected at most {high}, got {values[low]} and {values[high]}")
+    return act, tuple(values.values())
 
 
 def number(name: str, value: Any) -> float:

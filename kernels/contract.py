@@ -85,7 +85,8 @@ class Activation:
     name: as in torch.nn.functional. code: its number in the C engine.
     saves: "y" or "z", what its derivative is computed from, so what a layer keeps between the two directions.
     params: parameter names and defaults, in the order in which kernels receive them; `defaults` has the values alone.
-    nonnegative: parameters that must be >= 0 (a negative slope could not be told from y alone).
+    nonnegative, positive: parameters that must be >= 0 (a negative slope could not be told from y alone), or > 0.
+    increasing: parameters none of which may be less than the one before it.
     """
 
     name: str
@@ -93,6 +94,8 @@ class Activation:
     saves: str
     params: dict[str, float] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    increasing: tuple[str, ...] = ()
     defaults: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +121,14 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("softplus", 12, "z", {"beta": 1.0, "threshold": 20.0}),
         Activation("mish", 13, "z"),
         Activation("hardswish", 14, "z"),
+        Activation("logsigmoid", 15, "y"),
+        Activation("celu", 16, "y", {"alpha": 1.0}, positive=("alpha",)),
+        Activation("tanhshrink", 17, "z"),
+        Activation("hardsigmoid", 18, "y"),
+        Activation("hardtanh", 19, "y", {"min_val": -1.0, "max_val": 1.0}, increasing=("min_val", "max_val")),
+        Activation("hardshrink", 20, "y", {"lambd": 0.5}, ("lambd",)),
+        Activation("softshrink", 21, "y", {"lambd": 0.5}, ("lambd",)),
+        Activation("threshold", 22, "z", {"threshold": 0.0, "value": 0.0}),  # torch has no defaults; these give relu
     )
 }
 

@@ -29,7 +29,10 @@ def test_activation_is_complete(name):
     act = ACTIVATIONS[name]
     assert act.saves in ("y", "z")
     assert set(act.nonnegative) <= set(act.params)
+    assert set(act.positive) | set(act.increasing) <= set(act.params)
     assert all(act.params[key] >= 0 for key in act.nonnegative)
+    assert all(act.params[key] > 0 for key in act.positive)
+    assert act.defaults == tuple(act.params.values())
 
 
 def test_the_reference_has_every_activation_and_no_other():

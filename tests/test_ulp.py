@@ -16,7 +16,10 @@ from fastmlp.kernels.contract import ACTIVATIONS, LOSSES
 
 #: at most so many ulp: for the activations named here, and for all others
 FLOAT32_ULP_ELSE = 2
-FLOAT32_ULP = {"gelu": 4, "mish": 4, "gelu_tanh": 3, "sigmoid": 3, "silu": 3, "softplus": 3, "tanh": 3}
+FLOAT32_ULP = {
+    "gelu": 4, "mish": 4, "gelu_tanh": 3, "sigmoid": 3, "silu": 3, "softplus": 3, "tanh": 3, "logsigmoid": 3,
+    "tanhshrink": 3,
+}  # fmt: skip
 FLOAT64_ULP, FLOAT64_ULP_ELSE = {}, 4
 #: the derivatives' error, as a multiple of eps · max(1, |f'|)
 DERIVATIVE_EPS = 4

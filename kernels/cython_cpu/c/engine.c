@@ -69,6 +69,9 @@ const char *const *engine_activations(void) {
         [ACT_sigmoid] = "sigmoid", [ACT_tanh] = "tanh", [ACT_elu] = "elu", [ACT_selu] = "selu",
         [ACT_softsign] = "softsign", [ACT_gelu] = "gelu", [ACT_gelu_tanh] = "gelu_tanh", [ACT_silu] = "silu",
         [ACT_softplus] = "softplus", [ACT_mish] = "mish", [ACT_hardswish] = "hardswish",
+        [ACT_logsigmoid] = "logsigmoid", [ACT_celu] = "celu", [ACT_tanhshrink] = "tanhshrink",
+        [ACT_hardsigmoid] = "hardsigmoid", [ACT_hardtanh] = "hardtanh", [ACT_hardshrink] = "hardshrink",
+        [ACT_softshrink] = "softshrink", [ACT_threshold] = "threshold",
     };
     return names;
 }

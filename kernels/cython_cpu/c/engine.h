@@ -12,7 +12,8 @@
 /* The numbers of contract.ACTIVATIONS */
 enum act {
     ACT_identity, ACT_relu, ACT_leaky_relu, ACT_relu6, ACT_sigmoid, ACT_tanh, ACT_elu, ACT_selu, ACT_softsign,
-    ACT_gelu, ACT_gelu_tanh, ACT_silu, ACT_softplus, ACT_mish, ACT_hardswish, ACT_COUNT
+    ACT_gelu, ACT_gelu_tanh, ACT_silu, ACT_softplus, ACT_mish, ACT_hardswish, ACT_logsigmoid, ACT_celu, ACT_tanhshrink,
+    ACT_hardsigmoid, ACT_hardtanh, ACT_hardshrink, ACT_softshrink, ACT_threshold, ACT_COUNT
 };
 
 struct activation { /* which one, and its parameters in the contract's order */

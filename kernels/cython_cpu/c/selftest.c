@@ -82,7 +82,7 @@ static void test_linear(const struct kernels *t, ptrdiff_t m, ptrdiff_t k, ptrdi
     free(dz.data), free(dx.data), free(dw.data), free(db.data);
 }
 
-/* y = act(z) and dy/dz of activation `code`, with negative_slope 1/32, alpha 5/4, beta 3/2 and threshold 20. */
+/* y = act(z) of activation `code`, with the parameters of params_of(). */
 static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
 static double truth(int code, double z) {
     switch (code) {
@@ -100,16 +100,34 @@ static double truth(int code, double z) {
     case ACT_softplus: return 1.5 * z > 20 ? z : log1p(exp(1.5 * z)) / 1.5;
     case ACT_mish: return z * tanh(log1p(exp(z)));
     case ACT_hardswish: return z * fmin(fmax(z + 3, 0), 6) / 6;
+    case ACT_logsigmoid: return z < 0 ? z - log1p(exp(z)) : -log1p(exp(-z));
+    case ACT_celu: return z > 0 ? z : 1.25 * expm1(z / 1.25);
+    case ACT_tanhshrink: return fabs(z) < 0.02 ? z * z * z * (1 - z * z * 0.4 * (1 - z * z * 17 / 42)) / 3 : z - tanh(z);
+    case ACT_hardsigmoid: return fmin(fmax(z + 3, 0), 6) / 6;
+    case ACT_hardtanh: return fmin(fmax(z, -3), 6);
+    case ACT_hardshrink: return fabs(z) <= 3 ? 0 : z;
+    case ACT_softshrink: return fabs(z) <= 3 ? 0 : z - copysign(3, z);
+    case ACT_threshold: return z <= 3 ? 6 : z;
     default: return z;
+    }
+}
+
+static struct activation params_of(int code) {
+    switch (code) {
+    case ACT_leaky_relu: return (struct activation){code, 0.03125, 0};
+    case ACT_elu: case ACT_celu: return (struct activation){code, 1.25, 0};
+    case ACT_hardtanh: return (struct activation){code, -3, 6};
+    case ACT_hardshrink: case ACT_softshrink: case ACT_threshold: return (struct activation){code, 3, 6};
+    default: return (struct activation){code, 1.5, 20};
     }
 }
 
 static void test_activations(const struct kernels *t) {
     enum { COUNT = 20000 + 7 };
-    static const char *const saves_z[] = {"gelu", "gelu_tanh", "silu", "softplus", "mish", "hardswish"};
+    static const char *const saves_z[] = {"gelu", "gelu_tanh", "silu", "softplus", "mish", "hardswish", "tanhshrink", "threshold"};
     for (int code = 0; code < ACT_COUNT; code++) {
         const char *name = engine_activations()[code];
-        const struct activation act = {code, code == ACT_leaky_relu ? 0.03125 : code == ACT_elu ? 1.25 : 1.5, 20};
+        const struct activation act = params_of(code);
         struct array z = noise(COUNT, t->bits, 8), y = array(COUNT, t->bits), dz = array(COUNT, t->bits);
         struct array ones = array(COUNT, t->bits);
         for (ptrdiff_t i = 0; i < COUNT; i++) set(ones, i, 1);
