@@ -94,6 +94,7 @@ setup(
     packages=[
         "fastmlp",
         "fastmlp.ops",
+        "fastmlp.optim",
         "fastmlp.kernels",
         "fastmlp.kernels.cases",
         "fastmlp.kernels.reference",
@@ -112,6 +113,7 @@ setup(
             kernel_module("activations"),
             kernel_module("softmax"),
             kernel_module("losses"),
+            kernel_module("optim"),
         ],
         include_path=[str(HERE)],
         compiler_directives={"language_level": 3, "binding": True, "embedsignature": True},

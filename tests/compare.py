@@ -10,6 +10,7 @@ that value, so that FEW counts ulps. NaN and ±inf stand where the reference has
 """
 
 import numpy as np
+from optim_scales import OPTIM_SCALES
 
 from fastmlp.kernels import reference
 from fastmlp.kernels.cases import widen
@@ -127,6 +128,7 @@ def scales(case, inputs, truth, start):
         "softmax_backward": _softmax_backward,
         "log_softmax_backward": _log_softmax_backward,
         "cross_entropy": _cross_entropy,
+        **OPTIM_SCALES,
     }
     with np.errstate(all="ignore"):
         named = functions[case.kernel](inputs, truth, start)

@@ -11,9 +11,10 @@ This module may import numpy and `contract` only.
 """
 
 from .activations import OTHER_PARAMS, activation, activation_cases
-from .draw import LAYOUTS, Case, Draw, between_gaps, lay_out, special_values, widen
+from .draw import LAYOUTS, Case, Draw, between_gaps, flatten, lay_out, special_values, widen
 from .linear import linear_backward, linear_cases, linear_forward
 from .losses import cross_entropy, find_bad_label, loss_cases
+from .optim import optim_cases, update
 from .rows import row_cases, softmax
 
 __all__ = [
@@ -26,16 +27,18 @@ __all__ = [
     "between_gaps",
     "cross_entropy",
     "find_bad_label",
+    "flatten",
     "lay_out",
     "linear_backward",
     "linear_forward",
     "softmax",
     "special_values",
+    "update",
     "widen",
 ]
 
 
 def all_cases() -> list[Case]:
     """The selection, every id once."""
-    groups = (linear_cases, activation_cases, row_cases, loss_cases)
+    groups = (linear_cases, activation_cases, row_cases, loss_cases, optim_cases)
     return list({case.id: case for group in groups for case in group()}.values())

@@ -6,17 +6,25 @@ May import numpy and `contract`. Never optimised at the price of being read.
 from .activations import activation_backward, activation_forward
 from .linear import linear_backward, linear_forward
 from .losses import cross_entropy, find_bad_label
+from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 __all__ = [
     "activation_backward",
     "activation_forward",
+    "adadelta",
+    "adagrad",
+    "adam",
     "cross_entropy",
     "find_bad_label",
     "linear_backward",
     "linear_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "sgd",
     "softmax_backward",
     "softmax_forward",
 ]

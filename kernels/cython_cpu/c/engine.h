@@ -62,6 +62,22 @@ struct cross_entropy { /* as in reference/losses.py; either labels (rows) or pro
     double *row_loss; /* scratch (rows) */
 };
 
+enum { OPTIM_STATES = 3 };
+
+struct optimized { /* a parameter and its state, in the order of the contract; NULL where a kind is not kept */
+    ptrdiff_t begin, count; /* its elements, among those of all parameters in a row */
+    void *param;
+    const void *grad;
+    void *state[OPTIM_STATES];
+};
+
+struct sgd { double lr, momentum, dampening, weight_decay; int nesterov, maximize, first; };
+struct adam { double lr, beta1, beta2, eps, weight_decay; int decoupled, maximize; double step; }; /* and radam */
+struct rmsprop { double lr, alpha, eps, weight_decay, momentum; int maximize; };
+struct adagrad { double lr, lr_decay, weight_decay, eps; int maximize; double step; };
+struct adadelta { double lr, rho, eps, weight_decay; int maximize; };
+struct nadam { struct adam adam; double mu, mu_next, mu_product; };
+
 struct kernels {
     const char *isa;
     int bits;
@@ -75,6 +91,13 @@ struct kernels {
     void (*softmax_backward)(const struct softmax *);
     void (*log_softmax_backward)(const struct softmax *);
     void (*cross_entropy)(const struct cross_entropy *);
+    void (*sgd)(const struct optimized *, ptrdiff_t params, const struct sgd *);
+    void (*adam)(const struct optimized *, ptrdiff_t params, const struct adam *);
+    void (*rmsprop)(const struct optimized *, ptrdiff_t params, const struct rmsprop *);
+    void (*adagrad)(const struct optimized *, ptrdiff_t params, const struct adagrad *);
+    void (*adadelta)(const struct optimized *, ptrdiff_t params, const struct adadelta *);
+    void (*nadam)(const struct optimized *, ptrdiff_t params, const struct nadam *);
+    void (*radam)(const struct optimized *, ptrdiff_t params, const struct adam *);
     /* runs `rounds` rounds of independent multiply-adds; -> floating-point operations done */
     double (*fma_peak)(ptrdiff_t rounds);
 };

@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "linear.h"
 #include "losses.h"
+#include "optim.h"
 #include "softmax.h"
 
 static double fma_peak(ptrdiff_t rounds) {
@@ -37,5 +38,12 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .softmax_backward = softmax_backward,
     .log_softmax_backward = log_softmax_backward,
     .cross_entropy = cross_entropy,
+    .sgd = sgd,
+    .adam = adam,
+    .rmsprop = rmsprop,
+    .adagrad = adagrad,
+    .adadelta = adadelta,
+    .nadam = nadam,
+    .radam = radam,
     .fma_peak = fma_peak,
 };
