@@ -197,3 +197,41 @@ def linear_gradients(dy, x, w, saved, dx, dw, db, accumulate):
         return None
     db = _gradient(db, 1, &n, type_num, (dy, x, w, saved, dx, dw))
     return None if db is NotImplemented else (dx, dw, db)
+
+
+cdef inline bint _is_number(object x) noexcept:
+    return type(x) is float or type(x) is int
+
+
+def updatable(dict arrays, dict numbers):
+    """May an optimizer's kernel take these as they are? arrays: "params" and "grads" first, then each kind of state or None,
+    lists of plain arrays, parameter by parameter of one shape, without a byte in common; but for grads, they are written."""
+    cdef Py_ssize_t i, count
+    for number in numbers.values():
+        if not _is_number(number):
+            return False
+    cdef list lists = [a for a in arrays.values() if a is not None]
+    if len(lists) < 2 or type(lists[0]) is not list:
+        return False
+    count = len(<list>lists[0])
+    for a in lists:
+        if type(a) is not list or len(<list>a) != count:
+            return False
+    if count == 0:
+        return True
+    cdef int type_num = _float_type((<list>lists[0])[0])
+    if type_num < 0:
+        return False
+    cdef Py_ssize_t kind, other, kinds = len(lists)
+    for i in range(count):
+        first = (<list>lists[0])[i]
+        for kind in range(kinds):
+            a = (<list>lists[kind])[i]
+            if not (_is_plain(a, type_num) if kind == 1 else _is_target(a, type_num)):
+                return False
+            if not (cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a) and _same_shape(first, a)):
+                return False
+            for other in range(kind):
+                if not _apart(a, (<list>lists[other])[i]):
+                    return False
+    return True

@@ -73,6 +73,37 @@ KERNELS: dict[str, tuple[str, ...]] = {
     ),
     # -> index of the first element of a, of any shape, outside 0..1 or NaN; -1 if there is none
     "find_outside_unit": ("a",),
+    # The optimizers: params and state are read and updated in place. grads, params and each kind of state are lists of
+    # arrays, one for each parameter and of its shape; a kind that is not kept is None. step counts from 1.
+    "sgd": (
+        *("grads", "lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "first"),
+        *("params", "momentum_buffers"),
+    ),
+    "adam": (
+        *("grads", "lr", "beta1", "beta2", "eps", "weight_decay", "decoupled_weight_decay", "maximize", "step"),
+        *("params", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs"),
+    ),
+    "rmsprop": (
+        *("grads", "lr", "alpha", "eps", "weight_decay", "momentum", "maximize"),
+        *("params", "square_avgs", "grad_avgs", "momentum_buffers"),
+    ),
+    "adagrad": (
+        *("grads", "lr", "lr_decay", "weight_decay", "eps", "maximize", "step"),
+        *("params", "state_sums"),
+    ),
+    "adadelta": (
+        *("grads", "lr", "rho", "eps", "weight_decay", "maximize"),
+        *("params", "square_avgs", "acc_deltas"),
+    ),
+    "nadam": (
+        *("grads", "lr", "beta1", "beta2", "eps", "weight_decay", "decoupled_weight_decay", "maximize", "step"),
+        *("mu", "mu_next", "mu_product"),
+        *("params", "exp_avgs", "exp_avg_sqs"),
+    ),
+    "radam": (
+        *("grads", "lr", "beta1", "beta2", "eps", "weight_decay", "decoupled_weight_decay", "maximize", "step"),
+        *("params", "exp_avgs", "exp_avg_sqs"),
+    ),
 }
 
 REDUCTIONS = ("none", "mean", "sum")

@@ -10,6 +10,7 @@ that value, so that FEW counts ulps. NaN and ±inf stand where the reference has
 """
 
 import numpy as np
+from optim_scales import OPTIM_SCALES
 
 from fastmlp.kernels import reference
 from fastmlp.kernels.cases import widen
@@ -164,6 +165,7 @@ def scales(case, inputs, truth, start):
         "cross_entropy": _cross_entropy,
         "nll_loss": _nll_loss,
         "elementwise_loss": _elementwise_loss,
+        **OPTIM_SCALES,
     }
     with np.errstate(all="ignore"):
         named = functions[case.kernel](inputs, truth, start)

@@ -12,7 +12,7 @@ from compare import (
 )
 
 from fastmlp.kernels import reference
-from fastmlp.kernels.cases import all_cases, widen
+from fastmlp.kernels.cases import all_cases, flatten, widen
 
 CASES = all_cases()
 FLOAT32 = [case for case in CASES if case.dtype == "float32" and case.outputs]
@@ -28,6 +28,21 @@ def fenced(a):
     return copy, buffer
 
 
+def all_fenced(outputs):
+    """Fenced copies of the outputs, and the whole buffer of each by its flat name."""
+    buffers = {}
+
+    def copy_of(name, value):
+        if isinstance(value, list):
+            return [copy_of(f"{name}[{i}]", a) for i, a in enumerate(value)]
+        if value is None:
+            return None
+        copy, buffers[name] = fenced(value)
+        return copy
+
+    return {name: copy_of(name, value) for name, value in outputs.items()}, buffers
+
+
 def owner(a):
     """The array that owns the memory which `a` is a view of."""
     while isinstance(a.base, np.ndarray):
@@ -37,7 +52,7 @@ def owner(a):
 
 def memory(inputs):
     """The bytes of every input array, of the gaps between its elements too."""
-    return {name: owner(a).tobytes() for name, a in inputs.items() if isinstance(a, np.ndarray)}
+    return {name: owner(a).tobytes() for name, a in flatten(inputs).items() if isinstance(a, np.ndarray)}
 
 
 def assert_zeros_signed_alike(got, same, truth):
@@ -56,13 +71,12 @@ def test_result(backend, case):
     """
     inputs = case.inputs()
     before = memory(inputs)
-    fences = {name: fenced(a) for name, a in case.allocate().items() if a is not None}
-    outputs = {name: fences[name][0] if name in fences else None for name in case.outputs}
+    outputs, fences = all_fenced(case.allocate())
 
     got = case.run(backend, inputs, outputs)
 
     assert memory(inputs) == before, "the kernel wrote into an input"
-    for name, (_, buffer) in fences.items():
+    for name, buffer in fences.items():
         ends = np.concatenate([buffer[:FENCE], buffer[buffer.size - FENCE :]])
         assert (ends == np.array(MARK, buffer.dtype)).all(), f"the kernel wrote outside of {name}"
     same = case.run(reference, inputs)

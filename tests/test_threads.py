@@ -54,6 +54,11 @@ LARGE = [
     ),
     cases.find_outside_unit(1_000_000, "float32", i654321=1.5, i999999=-1.0),
     cases.find_bad_label(1_000_000, (0, 1, 7, 0, 8), 3),
+    *(
+        cases.update(kernel, ((700, 1001), (13,), (0,), (), (90_001,)), dtype, weight_decay=0.1)
+        for kernel in ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "nadam", "radam")
+        for dtype in ("float32", "float64")
+    ),
 ]
 CASES = [*LARGE, *cases.all_cases()[::7]]
 

@@ -11,7 +11,7 @@ This module may import numpy and `contract` only.
 """
 
 from .activations import OTHER_PARAMS, activation, activation_cases
-from .draw import LAYOUTS, Case, Draw, between_gaps, lay_out, special_values, widen
+from .draw import LAYOUTS, Case, Draw, between_gaps, flatten, lay_out, special_values, widen
 from .linear import linear_backward, linear_cases, linear_forward
 from .losses import (
     OTHER_LOSS_PARAMS,
@@ -22,6 +22,7 @@ from .losses import (
     loss_cases,
     nll_loss,
 )
+from .optim import optim_cases, update
 from .rows import row_cases, softmax
 
 __all__ = [
@@ -37,17 +38,19 @@ __all__ = [
     "elementwise_loss",
     "find_bad_label",
     "find_outside_unit",
+    "flatten",
     "lay_out",
     "linear_backward",
     "linear_forward",
     "nll_loss",
     "softmax",
     "special_values",
+    "update",
     "widen",
 ]
 
 
 def all_cases() -> list[Case]:
     """The selection, every id once."""
-    groups = (linear_cases, activation_cases, row_cases, loss_cases)
+    groups = (linear_cases, activation_cases, row_cases, loss_cases, optim_cases)
     return list({case.id: case for group in groups for case in group()}.values())

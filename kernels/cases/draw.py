@@ -32,46 +32,61 @@ class Case:
     """One call of a kernel.
 
     kernel: its name in contract.KERNELS. id: readable, unique, and the seed of everything drawn.
-    draw: makes the inputs. outputs: name -> shape of what the kernel writes, None where it is asked not to.
+    draw: makes the inputs. outputs: name -> shape of what the kernel writes, None where it is asked not to; a list of
+    shapes where it writes a list of arrays. start: makes the outputs where a kernel needs certain numbers there.
     """
 
     kernel: str
     id: str
     dtype: str
     draw: Callable[[Draw], dict[str, Any]]
-    outputs: dict[str, Shape | None]
+    outputs: dict[str, Shape | list[Shape] | None]
+    start: Callable[[Draw], dict[str, Any]] | None = None
 
     def inputs(self) -> dict[str, Any]:
         """Every argument but the outputs, by name."""
         return self.draw(Draw(self.id, self.dtype))
 
-    def allocate(self) -> dict[str, np.ndarray | None]:
+    def allocate(self) -> dict[str, Any]:
         """The outputs, full of numbers: a kernel overwrites them, or adds to them where it accumulates."""
         random = Draw(self.id + " outputs", self.dtype)
+        if self.start is not None:
+            return self.start(random)
         return {name: None if shape is None else random.normal(shape) for name, shape in self.outputs.items()}
 
     def run(
         self,
         backend: ModuleType,
         inputs: dict[str, Any] | None = None,
-        outputs: dict[str, np.ndarray | None] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Call that backend's kernel -> its outputs by name, or {"returned": value} where it has none."""
+        """Call that backend's kernel -> its outputs by name, flat, or {"returned": value} where it has none."""
         inputs = self.inputs() if inputs is None else inputs
         outputs = self.allocate() if outputs is None else outputs
         given = inputs | outputs
         returned = getattr(backend, self.kernel)(*(given[name] for name in KERNELS[self.kernel]))
         if not outputs:
             return {"returned": returned}
-        return {name: a for name, a in outputs.items() if a is not None}
+        return {name: a for name, a in flatten(outputs).items() if a is not None}
+
+
+def flatten(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same with the items of a list called name[0], name[1], ..."""
+    flat = {}
+    for name, value in arguments.items():
+        flat |= {f"{name}[{i}]": a for i, a in enumerate(value)} if isinstance(value, list) else {name: value}
+    return flat
 
 
 def widen(arguments: dict[str, Any]) -> dict[str, Any]:
     """The same arguments with every float array in float64."""
-    return {
-        name: a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
-        for name, a in arguments.items()
-    }
+    return {name: _widened(value) for name, value in arguments.items()}
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_widened(a) for a in value]
+    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
 # ------------------------------------------------------------------------------- arrays and where they lie
@@ -167,11 +182,13 @@ class Draw:
         return z
 
 
-def case_of(kernel: str, shape: Shape, dtype: str, options: dict[str, Any], draw: Any, outputs: Any) -> Case:
+def case_of(
+    kernel: str, shape: Shape, dtype: str, options: dict[str, Any], draw: Any, outputs: Any, start: Any = None
+) -> Case:
     """A case whose id names the kernel, the shape, the dtype and every option that is not empty."""
     words = [kernel, "x".join(map(str, shape)) or "scalar", dtype]
     for name, value in options.items():
         value = "+".join(map(str, value)) if isinstance(value, tuple) else value
         if value not in (None, False, "", 0):
             words.append(name if value is True else str(value))
-    return Case(kernel, "-".join(words), dtype, draw, outputs)
+    return Case(kernel, "-".join(words), dtype, draw, outputs, start)

@@ -10,12 +10,16 @@ from .activations import activation_backward, activation_forward
 from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, set_num_threads
 from .linear import linear_backward, linear_forward
 from .losses import cross_entropy, elementwise_loss, find_bad_label, find_outside_unit, nll_loss
+from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .threads import default_num_threads
 
 __all__ = [
     "activation_backward",
     "activation_forward",
+    "adadelta",
+    "adagrad",
+    "adam",
     "available_isas",
     "built_isas",
     "cross_entropy",
@@ -29,8 +33,12 @@ __all__ = [
     "linear_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "nadam",
     "nll_loss",
+    "radam",
+    "rmsprop",
     "set_num_threads",
+    "sgd",
     "softmax_backward",
     "softmax_forward",
 ]

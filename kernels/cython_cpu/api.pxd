@@ -67,6 +67,37 @@ cdef extern from "engine.h" nogil:
         void *loss
         void *dinput
         double *run_loss
+    struct optimized:
+        ptrdiff_t begin, count
+        void *param
+        const void *grad
+        void *state[3]
+
+    struct c_sgd "sgd":
+        double lr, momentum, dampening, weight_decay
+        int nesterov, maximize, first
+
+    struct c_adam "adam":
+        double lr, beta1, beta2, eps, weight_decay
+        int decoupled, maximize
+        double step
+
+    struct c_rmsprop "rmsprop":
+        double lr, alpha, eps, weight_decay, momentum
+        int maximize
+
+    struct c_adagrad "adagrad":
+        double lr, lr_decay, weight_decay, eps
+        int maximize
+        double step
+
+    struct c_adadelta "adadelta":
+        double lr, rho, eps, weight_decay
+        int maximize
+
+    struct c_nadam "nadam":
+        c_adam adam
+        double mu, mu_next, mu_product
 
     struct kernels:
         const char *isa
@@ -83,6 +114,13 @@ cdef extern from "engine.h" nogil:
         void (*nll_loss)(const c_cross_entropy *) noexcept nogil
         void (*elementwise_loss)(const c_elementwise_loss *) noexcept nogil
         ptrdiff_t (*find_outside_unit)(const void *, ptrdiff_t) noexcept nogil
+        void (*sgd)(const optimized *, ptrdiff_t, const c_sgd *) noexcept nogil
+        void (*adam)(const optimized *, ptrdiff_t, const c_adam *) noexcept nogil
+        void (*rmsprop)(const optimized *, ptrdiff_t, const c_rmsprop *) noexcept nogil
+        void (*adagrad)(const optimized *, ptrdiff_t, const c_adagrad *) noexcept nogil
+        void (*adadelta)(const optimized *, ptrdiff_t, const c_adadelta *) noexcept nogil
+        void (*nadam)(const optimized *, ptrdiff_t, const c_nadam *) noexcept nogil
+        void (*radam)(const optimized *, ptrdiff_t, const c_adam *) noexcept nogil
         double (*fma_peak)(ptrdiff_t) noexcept nogil
 
     const char *const *engine_isas()

@@ -82,6 +82,22 @@ struct elementwise_loss { /* element by element, as in reference/losses.py; weig
     double *run_loss; /* scratch: one for each LOSS_RUN elements, or part of it */
 };
 
+enum { OPTIM_STATES = 3 };
+
+struct optimized { /* a parameter and its state, in the order of the contract; NULL where a kind is not kept */
+    ptrdiff_t begin, count; /* its elements, among those of all parameters in a row */
+    void *param;
+    const void *grad;
+    void *state[OPTIM_STATES];
+};
+
+struct sgd { double lr, momentum, dampening, weight_decay; int nesterov, maximize, first; };
+struct adam { double lr, beta1, beta2, eps, weight_decay; int decoupled, maximize; double step; }; /* and radam */
+struct rmsprop { double lr, alpha, eps, weight_decay, momentum; int maximize; };
+struct adagrad { double lr, lr_decay, weight_decay, eps; int maximize; double step; };
+struct adadelta { double lr, rho, eps, weight_decay; int maximize; };
+struct nadam { struct adam adam; double mu, mu_next, mu_product; };
+
 struct kernels {
     const char *isa;
     int bits;
@@ -100,6 +116,13 @@ struct kernels {
     void (*elementwise_loss)(const struct elementwise_loss *);
     /* -> index of the first that is not in 0..1, or -1 */
     ptrdiff_t (*find_outside_unit)(const void *a, ptrdiff_t count);
+    void (*sgd)(const struct optimized *, ptrdiff_t params, const struct sgd *);
+    void (*adam)(const struct optimized *, ptrdiff_t params, const struct adam *);
+    void (*rmsprop)(const struct optimized *, ptrdiff_t params, const struct rmsprop *);
+    void (*adagrad)(const struct optimized *, ptrdiff_t params, const struct adagrad *);
+    void (*adadelta)(const struct optimized *, ptrdiff_t params, const struct adadelta *);
+    void (*nadam)(const struct optimized *, ptrdiff_t params, const struct nadam *);
+    void (*radam)(const struct optimized *, ptrdiff_t params, const struct adam *);
     /* runs `rounds` rounds of independent multiply-adds; -> floating-point operations done */
     double (*fma_peak)(ptrdiff_t rounds);
 };

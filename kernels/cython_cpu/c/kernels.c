@@ -5,6 +5,7 @@
 #include "engine.h"
 #include "linear.h"
 #include "losses.h"
+#include "optim.h"
 #include "softmax.h"
 
 static double fma_peak(ptrdiff_t rounds) {
@@ -41,5 +42,12 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .nll_loss = nll_loss,
     .elementwise_loss = elementwise_loss,
     .find_outside_unit = find_outside_unit,
+    .sgd = sgd,
+    .adam = adam,
+    .rmsprop = rmsprop,
+    .adagrad = adagrad,
+    .adadelta = adadelta,
+    .nadam = nadam,
+    .radam = radam,
     .fma_peak = fma_peak,
 };

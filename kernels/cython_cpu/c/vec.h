@@ -8,7 +8,7 @@
  *   v_add_product(&c,a,b)       c += a*b, in the register where c is
  *   v_max v_min                 a > b ? a : b and a < b ? a : b: a NaN in either gives b
  *   v_lt v_le v_eq, v_sel(m, a, b) = m ? a : b
- *   v_abs v_copysign            v_keep: a, held in a register
+ *   v_abs v_copysign v_sqrt     v_keep: a, held in a register
  *   v_stream                    v_store past the caches, to an aligned address; v_streamed: after the last of them
  *   v_sum v_hmax                over the lanes, in a fixed order
  *   v_zip_lo v_zip_hi           a0 b0 a1 b1 ..., of the first and of the last halves
@@ -101,6 +101,7 @@ INLINE void v_streamed(void) { _mm_sfence(); }
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
 INLINE vec v_max(vec a, vec b) { return (vec)X(max)(a, b); }
 INLINE vec v_min(vec a, vec b) { return (vec)X(min)(a, b); }
+INLINE vec v_sqrt(vec a) { return (vec)X(sqrt)(a); }
 INLINE vmask v_lt(vec a, vec b) { return X_CMP(a, b, _CMP_LT_OQ); }
 INLINE vmask v_le(vec a, vec b) { return X_CMP(a, b, _CMP_LE_OQ); }
 INLINE vmask v_eq(vec a, vec b) { return X_CMP(a, b, _CMP_EQ_OQ); }
@@ -146,6 +147,7 @@ INLINE void v_streamed(void) { _mm_sfence(); }
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)X(fmadd)(a, b, c); }
 INLINE vec v_max(vec a, vec b) { return (vec)X(max)(a, b); }
 INLINE vec v_min(vec a, vec b) { return (vec)X(min)(a, b); }
+INLINE vec v_sqrt(vec a) { return (vec)X(sqrt)(a); }
 INLINE vmask v_lt(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_LT_OQ); }
 INLINE vmask v_le(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_LE_OQ); }
 INLINE vmask v_eq(vec a, vec b) { return (vec)X(cmp)(a, b, _CMP_EQ_OQ); }
@@ -169,12 +171,18 @@ INLINE vec v_min(vec a, vec b) { return v_sel(v_lt(a, b), a, b); }
 #define HAVE_FMA 1
 #if REAL_BITS == 32
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+INLINE vec v_sqrt(vec a) { return (vec)vsqrtq_f32((float32x4_t)a); }
 #else
 INLINE vec v_fma(vec a, vec b, vec c) { return (vec)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+INLINE vec v_sqrt(vec a) { return (vec)vsqrtq_f64((float64x2_t)a); }
 #endif
 #else
 #define HAVE_FMA 0
 INLINE vec v_fma(vec a, vec b, vec c) { return a * b + c; } /* rounds twice */
+INLINE vec v_sqrt(vec a) {
+    for (int i = 0; i < VLEN; i++) a[i] = REAL_BITS == 32 ? sqrtf((float)a[i]) : (real)sqrt((double)a[i]);
+    return a;
+}
 #endif
 #endif
 

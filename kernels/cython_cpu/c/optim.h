@@ -1,0 +1,235 @@
+/* The optimizers' updates, all parameters in one call and one pass over memory. The formulas are those of
+ * reference/optim.py; what depends on the step alone is worked out once, in double, and bias corrections are taken from the
+ * square root to the numbers beside it:  m / (sqrt(v) / b + eps) = b m / (sqrt(v) + b eps). */
+#ifndef OPTIM_H
+#define OPTIM_H
+
+#include "elementwise.h"
+#include "softmax.h" /* row_load, row_store */
+
+/* VLEN elements of a parameter. */
+struct lanes { vec param, grad, state[OPTIM_STATES]; };
+
+/* ---------------------------------------------------------------------------------- what updates have in common */
+
+struct decay { real sign, coupled, shrink; };
+static struct decay decay_of(double weight_decay, int decoupled, double lr, int maximize) {
+    return (struct decay){maximize ? -1 : 1, decoupled ? 0 : (real)weight_decay,
+                          decoupled ? (real)(1 - lr * weight_decay) : 1};
+}
+INLINE vec decayed_gradient(struct lanes *x, const struct decay *d) {
+    x->param = x->param * d->shrink;
+    const vec g = x->grad * d->sign;
+    return d->coupled != 0 ? v_fma(v_set(d->coupled), x->param, g) : g;
+}
+
+/* a + weight (b - a), from the end that is nearer */
+INLINE vec v_lerp(vec a, vec b, real weight) {
+    return weight < (real)0.5 ? v_fma(v_set(weight), b - a, a) : v_fma(v_set(weight - 1), b - a, b);
+}
+/* keep v + rate g², where rate is 1 - keep */
+INLINE vec mean_square(vec v, vec g, real keep, real rate) { return v_fma(g * rate, g, v * keep); }
+
+/* the averages of adam, nadam and radam: state[0] of g, state[1] of g² */
+struct moments { real rate1, keep2, rate2; };
+static struct moments moments_of(double beta1, double beta2) {
+    return (struct moments){(real)(1 - beta1), (real)beta2, (real)(1 - beta2)};
+}
+INLINE void take_moments(struct lanes *x, vec g, const struct moments *k) {
+    x->state[0] = v_lerp(x->state[0], g, k->rate1);
+    x->state[1] = mean_square(x->state[1], g, k->keep2, k->rate2);
+}
+
+/* ------------------------------------------------------------------------------------ one update of VLEN elements */
+
+struct sgd_terms { struct decay decay; real lr, momentum, rate; int nesterov, first; };
+INLINE void sgd_update(struct lanes *x, const struct sgd_terms *k) {
+    vec g = decayed_gradient(x, &k->decay);
+    if (k->momentum != 0) {
+        const vec momentum = v_set(k->momentum);
+        x->state[0] = k->first ? g : v_fma(momentum, x->state[0], g * k->rate);
+        g = k->nesterov ? v_fma(momentum, x->state[0], g) : x->state[0];
+    }
+    x->param = v_fma(v_set(-k->lr), g, x->param);
+}
+
+struct adam_terms { struct decay decay; struct moments moments; real size, eps; };
+INLINE void adam_update(struct lanes *x, const struct adam_terms *k) {
+    take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
+    x->param = x->param - x->state[0] * k->size / (v_sqrt(x->state[1]) + k->eps);
+}
+/* The larger one, or a NaN. */
+INLINE void amsgrad_update(struct lanes *x, const struct adam_terms *k) {
+    take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
+    const vec v = x->state[1], top = x->state[2];
+    x->state[2] = v_sel(v_lt(v, top), top, v_sel(v_eq(top, top), v, top));
+    x->param = x->param - x->state[0] * k->size / (v_sqrt(x->state[2]) + k->eps);
+}
+
+struct rmsprop_terms { struct decay decay; real lr, keep, rate, momentum, eps; int centered; };
+INLINE void rmsprop_update(struct lanes *x, const struct rmsprop_terms *k) {
+    vec g = decayed_gradient(x, &k->decay);
+    x->state[0] = mean_square(x->state[0], g, k->keep, k->rate);
+    vec variance = x->state[0];
+    if (k->centered) {
+        x->state[1] = v_lerp(x->state[1], g, k->rate);
+        variance = variance - x->state[1] * x->state[1];
+    }
+    g = g / (v_sqrt(variance) + k->eps);
+    if (k->momentum != 0) g = x->state[2] = v_fma(v_set(k->momentum), x->state[2], g);
+    x->param = v_fma(v_set(-k->lr), g, x->param);
+}
+
+struct adagrad_terms { struct decay decay; real lr, eps; };
+INLINE void adagrad_update(struct lanes *x, const struct adagrad_terms *k) {
+    const vec g = decayed_gradient(x, &k->decay);
+    x->state[0] = v_fma(g, g, x->state[0]);
+    x->param = x->param - g * k->lr / (v_sqrt(x->state[0]) + k->eps);
+}
+
+struct adadelta_terms { struct decay decay; real lr, keep, rate, eps; };
+INLINE void adadelta_update(struct lanes *x, const struct adadelta_terms *k) {
+    const vec g = decayed_gradient(x, &k->decay);
+    x->state[0] = mean_square(x->state[0], g, k->keep, k->rate);
+    const vec delta = v_sqrt(x->state[1] + k->eps) / v_sqrt(x->state[0] + k->eps) * g;
+    x->state[1] = mean_square(x->state[1], delta, k->keep, k->rate);
+    x->param = v_fma(v_set(-k->lr), delta, x->param);
+}
+
+struct nadam_terms { struct decay decay; struct moments moments; real now, average, eps; };
+INLINE void nadam_update(struct lanes *x, const struct nadam_terms *k) {
+    const vec g = decayed_gradient(x, &k->decay);
+    take_moments(x, g, &k->moments);
+    x->param = x->param - v_fma(g, v_set(k->now), x->state[0] * k->average) / (v_sqrt(x->state[1]) + k->eps);
+}
+
+/* radam, while the variance is not to be had; later it is as adam */
+INLINE void unrectified_update(struct lanes *x, const struct adam_terms *k) {
+    take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
+    x->param = v_fma(v_set(-k->size), x->state[0], x->param);
+}
+
+/* ------------------------------------------------------------------------------------------------ runs of elements */
+
+/* The n <= VLEN elements from `at`. */
+INLINE struct lanes take_lanes(const struct optimized *o, ptrdiff_t at, ptrdiff_t n) {
+    struct lanes x = {row_load((const real *)o->param + at, n, v_set(0)), row_load((const real *)o->grad + at, n, v_set(0)), {{0}}};
+    UNROLL for (int i = 0; i < OPTIM_STATES; i++)
+        if (o->state[i]) x.state[i] = row_load((const real *)o->state[i] + at, n, v_set(0));
+    return x;
+}
+INLINE void put_lanes(const struct optimized *o, ptrdiff_t at, ptrdiff_t n, struct lanes x) {
+    row_store((real *)o->param + at, x.param, n);
+    UNROLL for (int i = 0; i < OPTIM_STATES; i++)
+        if (o->state[i]) row_store((real *)o->state[i] + at, x.state[i], n);
+}
+
+/* Elements at..end of one parameter. The copies say that no store changes what they hold. */
+typedef void update_run(const struct optimized *, ptrdiff_t at, ptrdiff_t end, const void *terms);
+#define UPDATE_RUN(name, terms_of)                                                                            \
+    static void name##_run(const struct optimized *one, ptrdiff_t at, ptrdiff_t end, const void *terms) {     \
+        const struct optimized o = *one;                                                                      \
+        const struct terms_of k = *(const struct terms_of *)terms;                                            \
+        for (; at + VLEN <= end; at += VLEN) {                                                                \
+            struct lanes x = take_lanes(&o, at, VLEN);                                                        \
+            name##_update(&x, &k);                                                                            \
+            put_lanes(&o, at, VLEN, x);                                                                       \
+        }                                                                                                     \
+        if (at < end) {                                                                                       \
+            struct lanes x = take_lanes(&o, at, end - at);                                                    \
+            name##_update(&x, &k);                                                                            \
+            put_lanes(&o, at, end - at, x);                                                                   \
+        }                                                                                                     \
+    }
+UPDATE_RUN(sgd, sgd_terms)
+UPDATE_RUN(adam, adam_terms)
+UPDATE_RUN(amsgrad, adam_terms)
+UPDATE_RUN(rmsprop, rmsprop_terms)
+UPDATE_RUN(adagrad, adagrad_terms)
+UPDATE_RUN(adadelta, adadelta_terms)
+UPDATE_RUN(nadam, nadam_terms)
+UPDATE_RUN(unrectified, adam_terms)
+
+/* A task takes RUN elements of all parameters' in a row. */
+struct update { const struct optimized *each; ptrdiff_t params, total; update_run *run; const void *terms; };
+
+static void update_task(void *job, ptrdiff_t index) {
+    const struct update *u = job;
+    const ptrdiff_t begin = index * RUN, end = u->total - begin < RUN ? u->total : begin + RUN;
+    ptrdiff_t first = 0, beyond = u->params; /* the last parameter that begins at `begin` or before, by bisection */
+    while (beyond - first > 1) {
+        const ptrdiff_t middle = (first + beyond) / 2;
+        if (u->each[middle].begin <= begin) first = middle;
+        else beyond = middle;
+    }
+    for (const struct optimized *o = u->each + first; o < u->each + u->params && o->begin < end; o++) {
+        const ptrdiff_t from = begin > o->begin ? begin - o->begin : 0;
+        const ptrdiff_t to = end - o->begin < o->count ? end - o->begin : o->count;
+        if (from < to) u->run(o, from, to, u->terms);
+    }
+}
+
+/* An element's cost, in multiply-adds. */
+enum { UPDATE_COST = 24 };
+
+static void update_all(const struct optimized *each, ptrdiff_t params, update_run *run, const void *terms) {
+    if (params == 0) return;
+    struct update u = {each, params, each[params - 1].begin + each[params - 1].count, run, terms};
+    pool_run(update_task, &u, (u.total + RUN - 1) / RUN, pool_is_worth((double)u.total * UPDATE_COST, VLEN));
+}
+
+/* ------------------------------------------------------------------------------------------------- the optimizers */
+
+static void sgd(const struct optimized *each, ptrdiff_t params, const struct sgd *o) {
+    const struct sgd_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->momentum,
+                                (real)(1 - o->dampening), o->nesterov, o->first};
+    update_all(each, params, sgd_run, &k);
+}
+
+static void adam(const struct optimized *each, ptrdiff_t params, const struct adam *o) {
+    const double bias1 = 1 - pow(o->beta1, o->step), root2 = sqrt(1 - pow(o->beta2, o->step));
+    const struct adam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
+                                 (real)(o->lr / bias1 * root2), (real)(o->eps * root2)};
+    update_all(each, params, params && each->state[2] ? amsgrad_run : adam_run, &k);
+}
+
+static void rmsprop(const struct optimized *each, ptrdiff_t params, const struct rmsprop *o) {
+    const struct rmsprop_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->alpha,
+                                    (real)(1 - o->alpha), (real)o->momentum, (real)o->eps, params && each->state[1]};
+    update_all(each, params, rmsprop_run, &k);
+}
+
+static void adagrad(const struct optimized *each, ptrdiff_t params, const struct adagrad *o) {
+    const struct adagrad_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize),
+                                    (real)(o->lr / (1 + (o->step - 1) * o->lr_decay)), (real)o->eps};
+    update_all(each, params, adagrad_run, &k);
+}
+
+static void adadelta(const struct optimized *each, ptrdiff_t params, const struct adadelta *o) {
+    const struct adadelta_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->rho,
+                                     (real)(1 - o->rho), (real)o->eps};
+    update_all(each, params, adadelta_run, &k);
+}
+
+static void nadam(const struct optimized *each, ptrdiff_t params, const struct nadam *n) {
+    const struct adam *o = &n->adam;
+    const double root2 = sqrt(1 - pow(o->beta2, o->step));
+    const double now = (1 - n->mu) / (1 - n->mu_product), average = n->mu_next / (1 - n->mu_product * n->mu_next);
+    const struct nadam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
+                                  (real)(o->lr * now * root2), (real)(o->lr * average * root2), (real)(o->eps * root2)};
+    update_all(each, params, nadam_run, &k);
+}
+
+static void radam(const struct optimized *each, ptrdiff_t params, const struct adam *o) {
+    const double power2 = pow(o->beta2, o->step), bias1 = 1 - pow(o->beta1, o->step), bias2 = 1 - power2;
+    const double longest = 2 / (1 - o->beta2) - 1, rho = longest - 2 * o->step * power2 / bias2;
+    struct adam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
+                           (real)(o->lr / bias1), (real)o->eps};
+    if (rho > 5) {
+        const double rectified = sqrt((rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho));
+        k.size = (real)(o->lr / bias1 * sqrt(bias2) * rectified);
+    }
+    update_all(each, params, rho > 5 ? adam_run : unrectified_run, &k);
+}
+
+#endif
