@@ -6,21 +6,30 @@ integers have no precision of their own and take that of the float arrays beside
 
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
-layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses.
+layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses, optim.py
+the steps of optimizers.
 """
 
 from .layers import activation, activation_backward, linear, linear_backward
 from .losses import cross_entropy
 from .normalize import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 
 __all__ = [
     "activation",
     "activation_backward",
+    "adadelta",
+    "adagrad",
+    "adam",
     "cross_entropy",
     "linear",
     "linear_backward",
     "log_softmax",
     "log_softmax_backward",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "sgd",
     "softmax",
     "softmax_backward",
 ]
