@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as _np
 
-from . import nn, ops
+from . import nn, ops, optim
 from .autograd import Tensor, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import (
     available_backends,
@@ -89,10 +89,10 @@ __all__ = [
     "get_num_threads",
     "inf",
     "int",
-    "int8",
     "int16",
     "int32",
     "int64",
+    "int8",
     "is_grad_enabled",
     "is_tensor",
     "linspace",
@@ -105,6 +105,7 @@ __all__ = [
     "ones",
     "ones_like",
     "ops",
+    "optim",
     "pi",
     "rand",
     "rand_like",

@@ -199,39 +199,33 @@ def linear_gradients(dy, x, w, saved, dx, dw, db, accumulate):
     return None if db is NotImplemented else (dx, dw, db)
 
 
-cdef inline bint _is_number(object x) noexcept:
-    return type(x) is float or type(x) is int
-
-
-def updatable(dict arrays, dict numbers):
-    """May an optimizer's kernel take these as they are? arrays: "params" and "grads" first, then each kind of state or None,
-    lists of plain arrays, parameter by parameter of one shape, without a byte in common; but for grads, they are written."""
-    cdef Py_ssize_t i, count
-    for number in numbers.values():
-        if not _is_number(number):
+def updatable(grads, tuple numbers, tuple written, Py_ssize_t required):
+    """May an optimizer's kernel take these as they are? Lists of plain arrays, those of one parameter of one shape and without
+    a byte in common. written: params, then each kind of state; None after the first `required`: that kind is not kept."""
+    cdef Py_ssize_t i, kind, other, count
+    for number in numbers:
+        if type(number) is not float and type(number) is not int:
             return False
-    cdef list lists = [a for a in arrays.values() if a is not None]
-    if len(lists) < 2 or type(lists[0]) is not list:
+    if type(grads) is not list:
         return False
-    count = len(<list>lists[0])
-    for a in lists:
-        if type(a) is not list or len(<list>a) != count:
-            return False
-    if count == 0:
-        return True
-    cdef int type_num = _float_type((<list>lists[0])[0])
-    if type_num < 0:
-        return False
-    cdef Py_ssize_t kind, other, kinds = len(lists)
-    for i in range(count):
-        first = (<list>lists[0])[i]
-        for kind in range(kinds):
-            a = (<list>lists[kind])[i]
-            if not (_is_plain(a, type_num) if kind == 1 else _is_target(a, type_num)):
+    count = len(<list>grads)
+    for kind in range(len(written)):
+        if type(written[kind]) is list:
+            if len(<list>written[kind]) != count:
                 return False
-            if not (cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a) and _same_shape(first, a)):
+        elif written[kind] is not None or kind < required:
+            return False
+    for i in range(count):
+        grad = (<list>grads)[i]
+        if not (_is_plain(grad, _float_type((<list>grads)[0])) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>grad)):
+            return False
+        for kind in range(len(written)):
+            if written[kind] is None:
+                continue
+            a = (<list>written[kind])[i]
+            if not (_is_target(a, cnp.PyArray_TYPE(<cnp.ndarray>grad)) and _same_shape(a, grad) and _apart(a, grad)):
                 return False
             for other in range(kind):
-                if not _apart(a, (<list>lists[other])[i]):
+                if written[other] is not None and not _apart(a, (<list>written[other])[i]):
                     return False
     return True

@@ -6,7 +6,7 @@ loss.py. They run on `ops` by the tape of autograd.py; nothing here knows of ker
 
 from typing import Any
 
-from . import functional, init
+from . import functional, init, utils
 from .activation import (
     CELU,
     ELU,
@@ -51,16 +51,15 @@ from .loss import (
 from .module import Module, Parameter
 
 __all__ = [
-    "CELU",
-    "ELU",
-    "GELU",
-    "GLU",
-    "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CELU",
     "CrossEntropyLoss",
     "Dropout",
+    "ELU",
     "Flatten",
+    "GELU",
+    "GLU",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -82,6 +81,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "ReLU6",
+    "SELU",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -96,6 +96,7 @@ __all__ = [
     "Threshold",
     "functional",
     "init",
+    "utils",
 ]
 
 

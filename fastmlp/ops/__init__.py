@@ -7,7 +7,7 @@ integers have no precision of their own and take that of the float arrays beside
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
 layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses of rows with
-labels, elementwise_losses.py the others.
+labels, elementwise_losses.py the others, optim.py the steps of optimizers.
 """
 
 from .elementwise_losses import (
@@ -22,10 +22,14 @@ from .elementwise_losses import (
 from .layers import activation, activation_backward, linear, linear_backward
 from .losses import cross_entropy, nll_loss
 from .normalize import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 
 __all__ = [
     "activation",
     "activation_backward",
+    "adadelta",
+    "adagrad",
+    "adam",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
@@ -37,7 +41,11 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "mse_loss",
+    "nadam",
     "nll_loss",
+    "radam",
+    "rmsprop",
+    "sgd",
     "smooth_l1_loss",
     "softmax",
     "softmax_backward",

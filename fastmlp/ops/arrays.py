@@ -9,7 +9,15 @@ import numpy as np
 from ..checks import Array
 
 try:
-    from .._fast import labels_output, linear_fits, linear_gradients, linear_output, output_like, rows_output
+    from .._fast import (
+        labels_output,
+        linear_fits,
+        linear_gradients,
+        linear_output,
+        output_like,
+        rows_output,
+        updatable,
+    )
 except ModuleNotFoundError:  # not built: checks.py does it all
 
     def output_like(out: Any, first: Any, *others: Any) -> Any:
@@ -32,6 +40,9 @@ except ModuleNotFoundError:  # not built: checks.py does it all
     ) -> Any:
         return None
 
+    def updatable(grads: Any, numbers: Any, written: Any, required: int) -> bool:
+        return False
+
 
 __all__ = [
     "contiguous",
@@ -43,6 +54,7 @@ __all__ = [
     "rows_of",
     "rows_output",
     "target_for",
+    "updatable",
 ]
 
 
