@@ -93,6 +93,8 @@ def kernel_module(name, sources=()):
 setup(
     packages=[
         "fastmlp",
+        "fastmlp.nn",
+        "fastmlp.io",
         "fastmlp.ops",
         "fastmlp.optim",
         "fastmlp.kernels",

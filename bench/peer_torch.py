@@ -26,6 +26,7 @@ def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
         "backward": _backward,
         "softmax": _softmax,
         "cross_entropy": _cross_entropy,
+        "loss": _loss,
         "tiny": _tiny,
     }
     eager, function, args = ways[case.section](case, t)
@@ -130,3 +131,24 @@ def _cross_entropy(case, t):
         return loss, (log_p.exp() - one_hot) / len(x)
 
     return [Version("autograd", autograd), _inference("out=", into)], by_hand, (x, labels)
+
+
+def _loss(case, t):
+    x, target = t["x"], t["target"]
+    leaf = x.clone().requires_grad_()
+    function = getattr(F, case.kernel)
+    slope = {
+        "mse_loss": lambda x, t: 2 * (x - t),
+        "binary_cross_entropy": lambda x, t: (x - t) / ((1 - x) * x).clamp_min(1e-12),
+        "binary_cross_entropy_with_logits": lambda x, t: torch.sigmoid(x) - t,
+    }[case.kernel]
+
+    def autograd():
+        loss = function(leaf, target)
+        return loss.detach(), *torch.autograd.grad(loss, leaf)
+
+    def by_hand(x, target):
+        return function(x, target), slope(x, target) / len(x)
+
+    found = [Version("autograd", autograd), _inference("by hand", lambda: by_hand(x, target))]
+    return found, by_hand, (x, target)

@@ -77,14 +77,21 @@ def _fastmlp(case: Case, a: Arrays) -> list[Version]:
     if case.section == "softmax":
         function = getattr(ops, case.kernel)
         return [Version(f"ops.{case.kernel}", lambda: function(x, out=out))]
+    if case.section == "loss":
+        function, target = getattr(ops, case.kernel), a["target"]
+        return [Version(f"ops.{case.kernel}", lambda: function(x, target, out=out))]
     labels = a["labels"]
     return [Version("ops.cross_entropy", lambda: ops.cross_entropy(x, labels, out=out))]
 
 
+#: it has no erf, and no loss in one function; only mse is so short that nobody would look for one
+NOT_IN_NUMPY = ("gelu", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+
+
 def _numpy(case: Case, a: Arrays) -> list[Version]:
-    """NumPy at its best, in place; it has no erf, and so no gelu."""
+    """NumPy at its best, in place."""
     x, w, b = a.get("x"), a.get("w"), a.get("b")
-    if case.kernel == "gelu":
+    if case.kernel in NOT_IN_NUMPY:
         return []
     if case.section == "tiny":
         return [Version("maximum(x @ w.T + b, 0)", lambda: np.maximum(x @ w.T + b, 0))]
@@ -94,6 +101,8 @@ def _numpy(case: Case, a: Arrays) -> list[Version]:
         return [Version("matmul, in place", _numpy_backward(x, w, b, a["dy"], a["y"]))]
     if case.section == "softmax":
         return [Version("in place", _numpy_softmax(x, case.kernel))]
+    if case.section == "loss":
+        return [Version("in place", _numpy_mse(x, a["target"]))]
     return [Version("in place", _numpy_cross_entropy(x, a["labels"]))]
 
 
@@ -131,6 +140,17 @@ def _numpy_softmax(x, kernel):
         return np.subtract(y, np.log(np.exp(y).sum(axis=1, keepdims=True)), out=y)
 
     return softmax if kernel == "softmax" else log_softmax
+
+
+def _numpy_mse(x, target):
+    d = np.empty_like(x)
+
+    def call():
+        np.subtract(x, target, out=d)
+        loss = d.dot(d) / len(d)
+        return loss, np.multiply(d, 2 / len(d), out=d)
+
+    return call
 
 
 def _numpy_cross_entropy(x, labels):

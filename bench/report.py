@@ -9,6 +9,7 @@ WHAT = {
     "backward": "linear backward: dx, dw, db with relu, shape m x k x n",
     "softmax": "softmax and log_softmax, shape rows x classes",
     "cross_entropy": "cross-entropy, loss and gradient, shape rows x classes",
+    "loss": "losses of single elements, loss and gradient, shape elements",
     "tiny": "a tiny call as people write it, shape m x k x n",
 }
 

@@ -6,6 +6,7 @@ A case is small and goes to the workers by value; each of them makes the same in
     backward       dy, y (m, n), x, w -> dx (m, k), dw (n, k), db (n,)                   shape (m, k, n)
     softmax        x (m, n) -> y (m, n): softmax or log_softmax                          shape (m, n)
     cross_entropy  logits (m, n), labels (m,) -> loss (), dlogits (m, n)                 shape (m, n)
+    loss           input, target (n,) -> loss (), dinput (n,): a loss of single elements     shape (n,)
     tiny           as linear, written as people write it, without out=                   shape (m, k, n)
 """
 
@@ -19,7 +20,7 @@ from fastmlp import ops
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table. `kernel` is the activation of a linear case, and which softmax of a softmax one."""
+    """One row of the table. `kernel` is the activation of a linear case, which softmax of a softmax one, which loss."""
 
     section: str
     kernel: str
@@ -50,12 +51,12 @@ class Case:
         """How many terms the longest sum has."""
         if self.section == "backward":
             return max(self.shape)
-        if self.section == "cross_entropy":
-            return self.shape[0] * self.shape[1]
+        if self.section in ("cross_entropy", "loss"):
+            return int(np.prod(self.shape))
         return self.shape[1]
 
 
-SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "tiny", "busy")  # "busy" is in busy.py
+SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "loss", "tiny", "busy")  # "busy" is in busy.py
 
 # (m, k, n) and whether `--quick` runs it
 LINEAR = [
@@ -119,12 +120,16 @@ SOFTMAX = [
 ]
 CROSS_ENTROPY = [((128, 10), True), ((1024, 1000), True), ((256, 50257), False)]
 
+LOSSES = ("mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+LOSS_SIZES = [((100,), True), ((100_000,), True), ((10_000_000,), False)]
+
 CASES = [
     *(Case("linear", act, shape, quick=q) for shape, q in LINEAR for act in ("relu", "gelu", "tanh")),
     *(Case("linear", "relu", shape, "float64", quick=shape == (128, 784, 256)) for shape in LINEAR_F64),
     *(Case("backward", "relu", shape, quick=q) for shape, q in LINEAR),
     *(Case("softmax", kernel, shape, quick=q) for kernel in ("softmax", "log_softmax") for shape, q in SOFTMAX),
     *(Case("cross_entropy", "labels", shape, quick=q) for shape, q in CROSS_ENTROPY),
+    *(Case("loss", kernel, size, quick=q) for size, q in LOSS_SIZES for kernel in LOSSES),
     Case("tiny", "relu", (1, 10, 64), quick=True, peers=("torch", "numpy")),
 ]
 
@@ -140,6 +145,9 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
     if case.section in ("softmax", "cross_entropy"):
         x = 3 * rng.standard_normal(case.shape, case.dtype)
         return {"x": x, "labels": rng.integers(0, case.shape[1], case.shape[0])}
+    if case.section == "loss":
+        x, target = rng.random(case.shape, case.dtype), rng.random(case.shape, case.dtype)
+        return {"x": x / 2 + x.dtype.type(0.25), "target": target}  # away from 0 and 1, where bce's gradient is huge
     m, k, n = case.shape
     bound = k**-0.5  # weights as torch.nn.Linear initialises them
     a = {
@@ -176,5 +184,8 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
         return list(ops.linear_backward(d["dy"], d["x"], d["w"], d["y"], case.kernel, **with_numpy))
     if case.section == "softmax":
         return [getattr(ops, case.kernel)(d["x"], **with_numpy)]
-    loss, dlogits = ops.cross_entropy(d["x"], d["labels"], **with_numpy)
-    return [np.asarray(loss), dlogits]
+    if case.section == "loss":
+        loss, gradient = getattr(ops, case.kernel)(d["x"], d["target"], **with_numpy)
+    else:
+        loss, gradient = ops.cross_entropy(d["x"], d["labels"], **with_numpy)
+    return [np.asarray(loss), gradient]

@@ -91,23 +91,37 @@ def rows_output(out, axis, first, *others):
     return _output_like(out, first, others)
 
 
-def linear_output(x, w, b, out):
-    """`out`, or a new array where it is None, for y = x wᵀ + b, if x (m, k), w (n, k) and b (n,) or None are plain and
-    all fits; else None."""
+cdef bint _linear_fits(object x, object w, object b) noexcept:
     cdef int type_num = _float_type(x)
     if type_num < 0 or not _is_plain(x, type_num) or not _is_plain(w, type_num):
-        return None
-    cdef cnp.ndarray xa = x, wa = w, ba
+        return False
+    cdef cnp.ndarray xa = <cnp.ndarray>x, wa = <cnp.ndarray>w, ba
     if cnp.PyArray_NDIM(xa) != 2 or cnp.PyArray_NDIM(wa) != 2 or cnp.PyArray_DIM(xa, 1) != cnp.PyArray_DIM(wa, 1):
+        return False
+    if b is None:
+        return True
+    if not _is_plain(b, type_num):
+        return False
+    ba = <cnp.ndarray>b
+    return (
+        cnp.PyArray_NDIM(ba) == 1
+        and cnp.PyArray_DIM(ba, 0) == cnp.PyArray_DIM(wa, 0)
+        and cnp.PyArray_IS_C_CONTIGUOUS(ba)
+    )
+
+
+def linear_fits(x, w, b):
+    """Are x (m, k), w (n, k) and b (n,) or None plain, and do they fit?"""
+    return _linear_fits(x, w, b)
+
+
+def linear_output(x, w, b, out):
+    """`out`, or a new array where it is None, for y = x wᵀ + b, if `linear_fits`; else None."""
+    if not _linear_fits(x, w, b):
         return None
+    cdef int type_num = _float_type(x)
     cdef cnp.npy_intp shape[2]
-    shape[0], shape[1] = cnp.PyArray_DIM(xa, 0), cnp.PyArray_DIM(wa, 0)
-    if b is not None:
-        if not _is_plain(b, type_num):
-            return None
-        ba = b
-        if cnp.PyArray_NDIM(ba) != 1 or cnp.PyArray_DIM(ba, 0) != shape[1] or not cnp.PyArray_IS_C_CONTIGUOUS(ba):
-            return None
+    shape[0], shape[1] = cnp.PyArray_DIM(<cnp.ndarray>x, 0), cnp.PyArray_DIM(<cnp.ndarray>w, 0)
     if out is None:
         return cnp.PyArray_EMPTY(2, shape, type_num, 0)
     if not (_is_target(out, type_num) and _is_matrix(out, type_num, shape[0], shape[1])):

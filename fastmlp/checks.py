@@ -5,13 +5,14 @@ argument, what came, and what was expected.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from fastmlp.kernels.contract import ACTIVATIONS, Activation
+from fastmlp.kernels.contract import ACTIVATIONS, REDUCTIONS, Activation
 
 try:
     from ._fast import plain
@@ -88,7 +89,13 @@ def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple
             )
         if key in act.nonnegative and not number(key, value) >= 0:
             raise ValueError(f"{key}: expected a number >= 0, got {value}")
-    return act, tuple(number(key, given.get(key, default)) for key, default in act.params.items())
+        if key in act.positive and not number(key, value) > 0:
+            raise ValueError(f"{key}: expected a number > 0, got {value}")
+    values = {key: number(key, given.get(key, default)) for key, default in act.params.items()}
+    for low, high in pairwise(act.increasing):
+        if not values[low] <= values[high]:
+            raise ValueError(f"{low}: expected at most {high}, got {values[low]} and {values[high]}")
+    return act, tuple(values.values())
 
 
 def number(name: str, value: Any) -> float:
@@ -104,6 +111,18 @@ def integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
     return int(value)
+
+
+def known_reduction(reduction: Any, known: tuple[str, ...] = REDUCTIONS) -> None:
+    if not isinstance(reduction, str) or reduction not in known:
+        raise ValueError(f"reduction: expected one of {', '.join(known)}, got {reduction!r}")
+
+
+def int64(name: str, value: Any) -> int:
+    value = integer(name, value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name}: expected a 64-bit integer, got {value}")
+    return value
 
 
 def output(out: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...], name: str = "out") -> Array:
@@ -144,6 +163,16 @@ def weights_fit(x: Any, w: Any, b: Any) -> None:
 def same_shape(name: str, a: Array, shape: tuple[int, ...]) -> None:
     if a.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {a.shape}")
+
+
+def broadcast(name: str, a: Any, shape: tuple[int, ...]) -> Any:
+    """`a` seen in that shape; None stays None."""
+    if a is None or a.shape == shape:
+        return a
+    try:
+        return np.broadcast_to(a, shape)
+    except ValueError:
+        raise ValueError(f"{name}: expected a shape that broadcasts to {shape}, got {a.shape}") from None
 
 
 def probabilities_fit(target: Array, logits: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What every kernel takes, what it writes, and what every activation keeps for its gradient.
+"""What every kernel takes and writes; the activations and what each keeps for its gradient; the element-wise losses.
 
 A backend is a module with one plain function for each entry of `KERNELS`. All backends give the same
 answer; `kernels/reference` says which one is right.
@@ -10,7 +10,7 @@ Rules that hold for every kernel:
   Every other array is C-contiguous.
 - Outputs do not overlap inputs or each other. A kernel writes its outputs and nothing else.
 - Any dimension may be 0. An empty sum is 0.
-- `act` is an `Activation`, `params` its parameters in its own order.
+- `act` is an `Activation`, `kind` a `Loss`, `params` its parameters in its own order.
 
 This module may import numpy only.
 """
@@ -51,9 +51,29 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "loss",
         "dlogits",
     ),
+    # input: log-probabilities (rows, classes); target: int64 labels (rows,); the rest as for cross_entropy
+    "nll_loss": ("input", "target", "weight", "ignore_index", "reduction", "loss", "dinput"),
     # -> index of the first label (rows,) outside 0..classes-1 that is not ignore_index; -1 if there is none
     "find_bad_label": ("labels", "classes", "ignore_index"),
-    # The optimizers: params and their state are read and updated in place. grads, params and each kind of state are lists of
+    # f(input, target) · weight and its derivative by input, element by element: input, target and dinput of one shape;
+    # weight of that shape or None; pos_weight (n,) or None, for "bce_with_logits": element i has pos_weight[i % n].
+    # "mean" divides by `divisor`; where that is 0, the gradient is 0. Writes dinput and loss: (1,), or the shape of
+    # input for "none".
+    "elementwise_loss": (
+        "input",
+        "target",
+        "weight",
+        "pos_weight",
+        "kind",
+        "params",
+        "reduction",
+        "divisor",
+        "loss",
+        "dinput",
+    ),
+    # -> index of the first element of a, of any shape, outside 0..1 or NaN; -1 if there is none
+    "find_outside_unit": ("a",),
+    # The optimizers: params and state are read and updated in place. grads, params and each kind of state are lists of
     # arrays, one for each parameter and of its shape; a kind that is not kept is None. step counts from 1.
     "sgd": (
         *("grads", "lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "first"),
@@ -96,7 +116,8 @@ class Activation:
     name: as in torch.nn.functional. code: its number in the C engine.
     saves: "y" or "z", what its derivative is computed from, so what a layer keeps between the two directions.
     params: parameter names and defaults, in the order in which kernels receive them; `defaults` has the values alone.
-    nonnegative: parameters that must be >= 0 (a negative slope could not be told from y alone).
+    nonnegative, positive: parameters that must be >= 0 (a negative slope could not be told from y alone), or > 0.
+    increasing: parameters none of which may be less than the one before it.
     """
 
     name: str
@@ -104,6 +125,8 @@ class Activation:
     saves: str
     params: dict[str, float] = field(default_factory=dict)
     nonnegative: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    increasing: tuple[str, ...] = ()
     defaults: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,5 +152,48 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("softplus", 12, "z", {"beta": 1.0, "threshold": 20.0}),
         Activation("mish", 13, "z"),
         Activation("hardswish", 14, "z"),
+        Activation("logsigmoid", 15, "y"),
+        Activation("celu", 16, "y", {"alpha": 1.0}, positive=("alpha",)),
+        Activation("tanhshrink", 17, "z"),
+        Activation("hardsigmoid", 18, "y"),
+        Activation("hardtanh", 19, "y", {"min_val": -1.0, "max_val": 1.0}, increasing=("min_val", "max_val")),
+        Activation("hardshrink", 20, "y", {"lambd": 0.5}, ("lambd",)),
+        Activation("softshrink", 21, "y", {"lambd": 0.5}, ("lambd",)),
+        Activation("threshold", 22, "z", {"threshold": 0.0, "value": 0.0}),  # torch has no defaults; these give relu
+    )
+}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss f(input, target) of single elements.
+
+    name: as in torch.nn.functional, without its "_loss". code: its number in the C engine.
+    params: parameter names and defaults, in the order in which kernels receive them; `defaults` has the values alone.
+    mean_over_weights: with a weight, "mean" divides by the sum of the weights, not by the number of elements.
+    """
+
+    name: str
+    code: int
+    params: dict[str, float] = field(default_factory=dict)
+    mean_over_weights: bool = False
+    defaults: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "defaults", tuple(self.params.values()))
+
+
+# The order is that of `enum loss` in cython_cpu/c/engine.h; a test compares the two.
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss("mse", 0, mean_over_weights=True),
+        Loss("l1", 1, mean_over_weights=True),
+        Loss("smooth_l1", 2, {"beta": 1.0}),
+        Loss("huber", 3, {"delta": 1.0}),
+        Loss("bce", 4),
+        Loss("bce_with_logits", 5),
+        Loss("kl_div", 6),
+        Loss("kl_div_log_target", 7),
     )
 }

@@ -14,7 +14,7 @@ from optim_scales import OPTIM_SCALES
 
 from fastmlp.kernels import reference
 from fastmlp.kernels.cases import widen
-from fastmlp.kernels.reference.losses import _coefficients
+from fastmlp.kernels.reference.losses import ELEMENTWISE, _coefficients
 
 FEW = 4
 STEEPEST = 2  # no activation of cases.py is steeper
@@ -114,6 +114,41 @@ def _cross_entropy(inputs, truth, start):
     return {"loss": row.sum(keepdims=True) * factor, "dlogits": gradient * factor}
 
 
+def _nll_loss(inputs, truth, start):
+    w, t = np.ones(inputs["input"].shape[1]) if inputs["weight"] is None else inputs["weight"], inputs["target"]
+    kept = np.flatnonzero(t != inputs["ignore_index"])
+    row = np.zeros(len(t))
+    row[kept] = np.abs(w[t[kept]] * inputs["input"][kept, t[kept]])
+    return _reduced(inputs, row, truth["dinput"], w[t[kept]].sum())
+
+
+def _elementwise_loss(inputs, truth, start):
+    """The sizes of the terms of each loss; those of the gradient of bce_with_logits, which may cancel."""
+    x, t, loss = inputs["input"], inputs["target"], inputs["kind"].name
+    w = 1 if inputs["weight"] is None else np.abs(inputs["weight"])
+    gradient = np.abs(truth["dinput"])
+    if loss == "kl_div":
+        values = np.where(t == 0, 0, np.abs(t * np.log(t))) + np.abs(t * x)
+    elif loss == "kl_div_log_target":
+        values = np.exp(t) * (np.abs(t) + np.abs(x))
+    elif loss == "bce_with_logits":
+        p = 1 if inputs["pos_weight"] is None else np.resize(inputs["pos_weight"], x.shape)
+        off, on, left, right = np.abs(1 - t), np.abs(p * t), np.logaddexp(0, -x), np.logaddexp(0, x)
+        values = off * right + on * left
+        divisor = inputs["divisor"] if inputs["reduction"] == "mean" else 1
+        gradient = (off * np.exp(-left) + on * np.exp(-right)) * w / abs(divisor)
+    else:
+        values = np.abs(ELEMENTWISE[loss](x, t, *inputs["params"])[0])
+    return _reduced(inputs, values * w, gradient, inputs["divisor"])
+
+
+def _reduced(inputs, values, gradient, divisor):
+    if inputs["reduction"] != "none":
+        divisor = abs(divisor) if inputs["reduction"] == "mean" else 1
+        values = np.reshape(values.sum() / divisor * _sum_of_positive(values.size), 1)
+    return {"loss": values, "dinput": np.abs(gradient)}
+
+
 def scales(case, inputs, truth, start):
     """What the rounding errors of each output are relative to. All arguments in float64."""
     functions = {
@@ -128,6 +163,8 @@ def scales(case, inputs, truth, start):
         "softmax_backward": _softmax_backward,
         "log_softmax_backward": _log_softmax_backward,
         "cross_entropy": _cross_entropy,
+        "nll_loss": _nll_loss,
+        "elementwise_loss": _elementwise_loss,
         **OPTIM_SCALES,
     }
     with np.errstate(all="ignore"):

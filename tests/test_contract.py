@@ -6,8 +6,9 @@ from importlib import import_module
 import pytest
 
 from fastmlp.kernels import reference
-from fastmlp.kernels.contract import ACTIVATIONS, KERNELS
+from fastmlp.kernels.contract import ACTIVATIONS, KERNELS, LOSSES
 from fastmlp.kernels.reference.activations import DERIVATIVE, FORWARD
+from fastmlp.kernels.reference.losses import ELEMENTWISE
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -16,9 +17,11 @@ def test_kernel_takes_what_the_contract_says(backend, kernel):
     assert tuple(inspect.signature(function).parameters) == KERNELS[kernel]
 
 
-def test_codes_count_from_zero_in_order():
-    assert [a.code for a in ACTIVATIONS.values()] == list(range(len(ACTIVATIONS)))
-    assert [a.name for a in ACTIVATIONS.values()] == list(ACTIVATIONS)
+@pytest.mark.parametrize("table", [ACTIVATIONS, LOSSES], ids=["ACTIVATIONS", "LOSSES"])
+def test_codes_count_from_zero_in_order(table):
+    assert [entry.code for entry in table.values()] == list(range(len(table)))
+    assert [entry.name for entry in table.values()] == list(table)
+    assert all(entry.defaults == tuple(entry.params.values()) for entry in table.values())
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -26,7 +29,9 @@ def test_activation_is_complete(name):
     act = ACTIVATIONS[name]
     assert act.saves in ("y", "z")
     assert set(act.nonnegative) <= set(act.params)
+    assert set(act.positive) | set(act.increasing) <= set(act.params)
     assert all(act.params[key] >= 0 for key in act.nonnegative)
+    assert all(act.params[key] > 0 for key in act.positive)
     assert act.defaults == tuple(act.params.values())
 
 
@@ -34,10 +39,15 @@ def test_the_reference_has_every_activation_and_no_other():
     assert list(FORWARD) == list(DERIVATIVE) == list(ACTIVATIONS)
 
 
+def test_the_reference_has_every_loss_and_no_other():
+    assert list(ELEMENTWISE) == list(LOSSES)
+
+
 def test_the_reference_exports_the_kernels_and_nothing_else():
     assert sorted(reference.__all__) == sorted(KERNELS)
 
 
-def test_the_c_engine_numbers_the_activations_alike(cython):
+def test_the_c_engine_numbers_activations_and_losses_alike(cython):
     engine = import_module("fastmlp.kernels.cython_cpu.engine")
     assert engine.activation_names() == tuple(ACTIVATIONS)
+    assert engine.loss_names() == tuple(LOSSES)

@@ -15,7 +15,7 @@ from fastmlp.kernels import reference
 from fastmlp.kernels.cases import all_cases, flatten, widen
 
 CASES = all_cases()
-FLOAT32 = [case for case in CASES if case.dtype == "float32"]
+FLOAT32 = [case for case in CASES if case.dtype == "float32" and case.outputs]
 FENCE = 67  # elements before and behind each output that a kernel must leave alone
 MARK = -12345.678
 
@@ -80,7 +80,7 @@ def test_result(backend, case):
         ends = np.concatenate([buffer[:FENCE], buffer[buffer.size - FENCE :]])
         assert (ends == np.array(MARK, buffer.dtype)).all(), f"the kernel wrote outside of {name}"
     same = case.run(reference, inputs)
-    if case.kernel == "find_bad_label":
+    if not case.outputs:
         assert got == same
         return
     truth, scales = truth_and_scales(case, inputs)

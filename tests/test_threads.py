@@ -10,7 +10,7 @@ import pytest
 
 import fastmlp
 from fastmlp.kernels import cases
-from fastmlp.kernels.contract import KERNELS
+from fastmlp.kernels.contract import KERNELS, LOSSES
 
 COUNTS = (1, 2, 3, 7)
 
@@ -43,6 +43,16 @@ LARGE = [
         for kernel in ("activation_forward", "activation_backward")
         for act in ("relu", "tanh", "gelu")
     ),
+    *(
+        case
+        for r in ("none", "mean", "sum")
+        for case in (
+            *(cases.elementwise_loss((1_000_003,), "float32", loss, reduction=r) for loss in LOSSES),
+            cases.elementwise_loss((60_001, 7), "float64", "bce_with_logits", reduction=r, weight=True, pos_weight=7),
+            cases.nll_loss(200_000, 10, "float32", reduction=r, weight=True, ignored="some"),
+        )
+    ),
+    cases.find_outside_unit(1_000_000, "float32", i654321=1.5, i999999=-1.0),
     cases.find_bad_label(1_000_000, (0, 1, 7, 0, 8), 3),
     *(
         cases.update(kernel, ((700, 1001), (13,), (0,), (), (90_001,)), dtype, weight_decay=0.1)

@@ -12,11 +12,14 @@ from ulp import exact_values, forward, points64, quietly, ulp_errors, wrong_kind
 
 from fastmlp.kernels import reference
 from fastmlp.kernels.cases import special_values
-from fastmlp.kernels.contract import ACTIVATIONS
+from fastmlp.kernels.contract import ACTIVATIONS, LOSSES
 
 #: at most so many ulp: for the activations named here, and for all others
 FLOAT32_ULP_ELSE = 2
-FLOAT32_ULP = {"gelu": 4, "mish": 4, "gelu_tanh": 3, "sigmoid": 3, "silu": 3, "softplus": 3, "tanh": 3}
+FLOAT32_ULP = {
+    "gelu": 4, "mish": 4, "gelu_tanh": 3, "sigmoid": 3, "silu": 3, "softplus": 3, "tanh": 3, "logsigmoid": 3,
+    "tanhshrink": 3,
+}  # fmt: skip
 FLOAT64_ULP, FLOAT64_ULP_ELSE = {}, 4
 #: the derivatives' error, as a multiple of eps · max(1, |f'|)
 DERIVATIVE_EPS = 4
@@ -86,3 +89,37 @@ def test_float64(compiled, name):
     truth, rest = exact_values(mp, name, x)
     assert_right_kind(got, truth, x)
     assert_within(ulp_errors(got, truth, rest), FLOAT64_ULP.get(name, FLOAT64_ULP_ELSE), x, got, truth)
+
+
+# ------------------------------------------------------------------------------- the logarithms of bce
+
+LOGARITHM_ULP = 2
+
+
+def logarithms(backend, x):
+    """-log(x) and -log(1 - x), as the losses of bce with targets 1 and 0"""
+    bce, both = LOSSES["bce"], []
+    for target in (1, 0):
+        loss, slope = np.empty_like(x), np.empty_like(x)
+        backend.elementwise_loss(x, np.full_like(x, target), None, None, bce, (), "none", 1, loss, slope)
+        both.append(loss)
+    return both
+
+
+def test_float32_logarithms(compiled):
+    x = FLOATS32[(FLOATS32 >= 0) & (FLOATS32 <= 1)]
+    for got, truth in zip(logarithms(compiled, x), logarithms(reference, x.astype(np.float64))):
+        assert_right_kind(got, truth, x)
+        assert_within(ulp_errors(got, truth), LOGARITHM_ULP, x, got, truth)
+
+
+def test_float64_logarithms(compiled):
+    mp = pytest.importorskip("mpmath").mp
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.random(1000), 10.0 ** rng.uniform(-43, 0, 1000), 1 - 10.0 ** rng.uniform(-15, 0, 1000)])
+    with mp.workprec(200):
+        for got, one in zip(logarithms(compiled, x), (lambda v: v, lambda v: 1 - v)):
+            exact = [-mp.log(one(mp.mpf(v))) for v in x.tolist()]
+            nearest = np.array([float(t) for t in exact])
+            rest = np.array([float(t - near) for t, near in zip(exact, nearest.tolist())])
+            assert_within(ulp_errors(got, nearest, rest), LOGARITHM_ULP, x, got, nearest)

@@ -47,6 +47,10 @@ def exact_formulas(mp):
     def sigmoid(z):
         return 1 / (1 + mp.exp(-z))
 
+    def tanhshrink(z):
+        with mp.extraprec(mp.prec + 3 * max(0, -mp.mag(z))):  # they have twice as many leading bits in common
+            return z - mp.tanh(z)
+
     def elu(z, alpha):
         return z if z > 0 else alpha * mp.expm1(z)
 
@@ -66,6 +70,14 @@ def exact_formulas(mp):
         "softplus": lambda z: z if z > 20 else softplus(z),
         "mish": lambda z: z * mp.tanh(softplus(z)),
         "hardswish": lambda z: z * min(max(z + 3, 0), 6) / 6,
+        "logsigmoid": lambda z: -softplus(-z),
+        "celu": lambda z: elu(z, 1),
+        "tanhshrink": tanhshrink,
+        "hardsigmoid": lambda z: min(max(z + 3, 0), 6) / 6,
+        "hardtanh": lambda z: min(max(z, -1), 1),
+        "hardshrink": lambda z: z if abs(z) > 0.5 else mp.mpf(0),
+        "softshrink": lambda z: mp.sign(z) * max(abs(z) - 0.5, 0),
+        "threshold": lambda z: max(z, 0),
     }
 
 

@@ -6,12 +6,21 @@ integers have no precision of their own and take that of the float arrays beside
 
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
-layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses, optim.py
-the steps of optimizers.
+layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses of rows with
+labels, elementwise_losses.py the others, optim.py the steps of optimizers.
 """
 
+from .elementwise_losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from .layers import activation, activation_backward, linear, linear_backward
-from .losses import cross_entropy
+from .losses import cross_entropy, nll_loss
 from .normalize import log_softmax, log_softmax_backward, softmax, softmax_backward
 from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 
@@ -21,15 +30,23 @@ __all__ = [
     "adadelta",
     "adagrad",
     "adam",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "linear",
     "linear_backward",
     "log_softmax",
     "log_softmax_backward",
+    "mse_loss",
     "nadam",
+    "nll_loss",
     "radam",
     "rmsprop",
     "sgd",
+    "smooth_l1_loss",
     "softmax",
     "softmax_backward",
 ]

@@ -9,7 +9,15 @@ import numpy as np
 from ..checks import Array
 
 try:
-    from .._fast import labels_output, linear_gradients, linear_output, output_like, rows_output, updatable
+    from .._fast import (
+        labels_output,
+        linear_fits,
+        linear_gradients,
+        linear_output,
+        output_like,
+        rows_output,
+        updatable,
+    )
 except ModuleNotFoundError:  # not built: checks.py does it all
 
     def output_like(out: Any, first: Any, *others: Any) -> Any:
@@ -24,6 +32,9 @@ except ModuleNotFoundError:  # not built: checks.py does it all
     def linear_output(x: Any, w: Any, b: Any, out: Any) -> Any:
         return None
 
+    def linear_fits(x: Any, w: Any, b: Any) -> bool:
+        return False
+
     def linear_gradients(
         dy: Any, x: Any, w: Any, saved: Any, dx: Any, dw: Any, db: Any, accumulate: Any
     ) -> Any:
@@ -36,6 +47,7 @@ except ModuleNotFoundError:  # not built: checks.py does it all
 __all__ = [
     "contiguous",
     "labels_output",
+    "linear_fits",
     "linear_gradients",
     "linear_output",
     "output_like",

@@ -1,4 +1,4 @@
-"""The losses, each with its gradient in the same pass."""
+"""The losses of rows with labels or class probabilities, each with its gradient in the same pass."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastmlp.kernels.contract import REDUCTIONS
-
 from ..backend import active
 from ..checks import (
     Array,
     as_array,
     float_arrays,
-    integer,
+    int64,
+    known_reduction,
     labels_fit,
     new_or_given,
     number,
@@ -45,14 +44,11 @@ def cross_entropy(
     loss (...) for every row and each row's own gradient. out: where to write dlogits.
     """
     kernels = active(backend)
-    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    known_reduction(reduction)
     label_smoothing = number("label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected 0 to 1, got {label_smoothing}")
-    ignore_index = integer("ignore_index", ignore_index)
-    if not -(2**63) <= ignore_index < 2**63:
-        raise ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
+    ignore_index = int64("ignore_index", ignore_index)
     dlogits = labels_output(logits, target, weight, sample_weight, out)
     if dlogits is not None:
         rows, classes = dlogits.shape
@@ -101,6 +97,59 @@ def cross_entropy(
     if written is not dlogits:
         dlogits[...] = written
     return (loss if reduction == "none" else loss[0]), dlogits
+
+
+def nll_loss(
+    input: ArrayLike,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    ignore_index: int = -100,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> tuple[Any, Array]:
+    """The negative log-likelihood and its gradient with respect to the log-probabilities, in one pass. -> loss, dinput
+
+    input (..., C): log-probabilities, as log_softmax gives them. target (...): integer labels.
+    weight, ignore_index, reduction and out as for `cross_entropy`.
+    """
+    kernels = active(backend)
+    known_reduction(reduction)
+    ignore_index = int64("ignore_index", ignore_index)
+    dinput = labels_output(input, target, weight, None, out)
+    if dinput is not None:
+        rows, classes = dinput.shape
+        _known(kernels, target, (rows,), classes, ignore_index)
+        loss = np.empty(rows if reduction == "none" else 1, dinput.dtype)
+        kernels.nll_loss(input, target, None, ignore_index, reduction, loss, dinput)
+        return (loss if reduction == "none" else loss[0]), dinput
+    target = as_array("target", target)
+    input, weight = float_arrays(("weight",), input=input, weight=weight)
+    if input.ndim == 0:
+        raise ValueError("input: expected shape (..., classes), got a scalar")
+    lead, classes = input.shape[:-1], input.shape[-1]
+    if target.dtype.kind not in "iu" and target.shape != (0,):  # an empty list may be labels
+        raise TypeError(f"target: expected integer labels, got {target.dtype}")
+    same_shape("target", target, lead)
+    target = _labels(kernels, target, lead, classes, ignore_index)
+    if weight is not None:
+        same_shape("weight", weight, (classes,))
+    dinput = new_or_given(out, input.shape, input.dtype, (input, target, weight))
+    written = target_for(dinput)
+    loss = np.empty(lead if reduction == "none" else 1, input.dtype)
+    kernels.nll_loss(
+        rows_of(contiguous(input), classes),
+        target,
+        contiguous(weight),
+        ignore_index,
+        reduction,
+        loss.reshape(-1),
+        rows_of(written, classes),
+    )
+    if written is not dinput:
+        dinput[...] = written
+    return (loss if reduction == "none" else loss[0]), dinput
 
 
 def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ignore_index: int) -> Array:

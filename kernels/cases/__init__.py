@@ -13,12 +13,21 @@ This module may import numpy and `contract` only.
 from .activations import OTHER_PARAMS, activation, activation_cases
 from .draw import LAYOUTS, Case, Draw, between_gaps, flatten, lay_out, special_values, widen
 from .linear import linear_backward, linear_cases, linear_forward
-from .losses import cross_entropy, find_bad_label, loss_cases
+from .losses import (
+    OTHER_LOSS_PARAMS,
+    cross_entropy,
+    elementwise_loss,
+    find_bad_label,
+    find_outside_unit,
+    loss_cases,
+    nll_loss,
+)
 from .optim import optim_cases, update
 from .rows import row_cases, softmax
 
 __all__ = [
     "LAYOUTS",
+    "OTHER_LOSS_PARAMS",
     "OTHER_PARAMS",
     "Case",
     "Draw",
@@ -26,11 +35,14 @@ __all__ = [
     "all_cases",
     "between_gaps",
     "cross_entropy",
+    "elementwise_loss",
     "find_bad_label",
+    "find_outside_unit",
     "flatten",
     "lay_out",
     "linear_backward",
     "linear_forward",
+    "nll_loss",
     "softmax",
     "special_values",
     "update",

@@ -16,6 +16,11 @@ OTHER_PARAMS = {
     "leaky_relu": ((0.3,), (0.0,)),
     "elu": ((1.5,), (0.0,)),
     "softplus": ((2.0, 20.0), (0.75, 4.0)),
+    "celu": ((1.5,), (0.25,)),
+    "hardtanh": ((-2.0, 0.5), (0.25, 0.25)),
+    "hardshrink": ((1.5,), (0.0,)),
+    "softshrink": ((1.5,), (0.0,)),
+    "threshold": ((0.5, -1.0), (-1.0, 2.0)),
 }
 NAMES = tuple(ACTIVATIONS)
 

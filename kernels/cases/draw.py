@@ -149,6 +149,12 @@ class Draw:
         q = self.rng.exponential(size=shape) * (self.rng.random(shape) < 0.8)
         return between_gaps((q / np.maximum(q.sum(axis=1, keepdims=True), 1e-6)).astype(self.dtype))
 
+    def unit(self, size: int) -> np.ndarray:
+        """Numbers in 0..1, a few of them 0 and 1."""
+        a = self.rng.random(size).astype(self.dtype)
+        a[::11], a[5::13] = 0, 1
+        return between_gaps(a)
+
     def weights(self, size: int) -> np.ndarray:
         """Positive numbers, and a zero now and then."""
         w = self.rng.uniform(0.1, 2.0, size).astype(self.dtype)
@@ -164,10 +170,15 @@ class Draw:
     def saved(self, act: Activation, params: Params, shape: Shape) -> np.ndarray:
         """What the activation saves: any z, or a y that it can give, its limits included."""
         z = self.normal(shape, 2.0)
-        lowest = {"relu": 0.0, "relu6": 0.0, "sigmoid": 0.0, "tanh": -1.0, "softsign": -1.0, "selu": -1.75}
-        highest = {"relu6": 6.0, "sigmoid": 1.0, "tanh": 1.0, "softsign": 1.0}
-        low = -params[0] if act.name == "elu" else lowest.get(act.name, -np.inf)
-        np.clip(z, low, highest.get(act.name, np.inf), out=z)
+        limits = {
+            "relu": (0, np.inf), "relu6": (0, 6), "sigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1),
+            "selu": (-1.75, np.inf), "logsigmoid": (-np.inf, 0), "hardsigmoid": (0, 1),
+        }  # fmt: skip
+        if act.name in ("elu", "celu"):
+            limits[act.name] = -params[0], np.inf
+        elif act.name == "hardtanh":
+            limits[act.name] = params[0], params[1]
+        np.clip(z, *limits.get(act.name, (-np.inf, np.inf)), out=z)
         return z
 
 

@@ -9,7 +9,7 @@ from . import engine  # first: it chooses the tables that the other modules read
 from .activations import activation_backward, activation_forward
 from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, set_num_threads
 from .linear import linear_backward, linear_forward
-from .losses import cross_entropy, find_bad_label
+from .losses import cross_entropy, elementwise_loss, find_bad_label, find_outside_unit, nll_loss
 from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .threads import default_num_threads
@@ -23,7 +23,9 @@ __all__ = [
     "available_isas",
     "built_isas",
     "cross_entropy",
+    "elementwise_loss",
     "find_bad_label",
+    "find_outside_unit",
     "fma_peak",
     "get_num_threads",
     "isa",
@@ -32,6 +34,7 @@ __all__ = [
     "log_softmax_backward",
     "log_softmax_forward",
     "nadam",
+    "nll_loss",
     "radam",
     "rmsprop",
     "set_num_threads",

@@ -52,6 +52,21 @@ cdef extern from "engine.h" nogil:
         void *dlogits
         double *row_loss
 
+    int LOSS_RUN
+
+    struct c_elementwise_loss "elementwise_loss":
+        ptrdiff_t count, pos_weights
+        const void *input
+        const void *target
+        const void *weight
+        const void *pos_weight
+        int kind
+        double param
+        int reduction
+        double divisor
+        void *loss
+        void *dinput
+        double *run_loss
     struct optimized:
         ptrdiff_t begin, count
         void *param
@@ -96,6 +111,9 @@ cdef extern from "engine.h" nogil:
         void (*softmax_backward)(const c_softmax *) noexcept nogil
         void (*log_softmax_backward)(const c_softmax *) noexcept nogil
         void (*cross_entropy)(const c_cross_entropy *) noexcept nogil
+        void (*nll_loss)(const c_cross_entropy *) noexcept nogil
+        void (*elementwise_loss)(const c_elementwise_loss *) noexcept nogil
+        ptrdiff_t (*find_outside_unit)(const void *, ptrdiff_t) noexcept nogil
         void (*sgd)(const optimized *, ptrdiff_t, const c_sgd *) noexcept nogil
         void (*adam)(const optimized *, ptrdiff_t, const c_adam *) noexcept nogil
         void (*rmsprop)(const optimized *, ptrdiff_t, const c_rmsprop *) noexcept nogil
@@ -109,6 +127,7 @@ cdef extern from "engine.h" nogil:
     const char *const *engine_built()
     const kernels *engine_kernels(const char *isa, int bits)
     const char *const *engine_activations()
+    const char *const *engine_losses()
 
 ctypedef const kernels *table_t
 

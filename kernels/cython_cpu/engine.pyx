@@ -5,7 +5,7 @@ import time
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from api cimport engine_activations, engine_built, engine_isas, engine_kernels, table_t
+from api cimport engine_activations, engine_built, engine_isas, engine_kernels, engine_losses, table_t
 
 cdef extern from "pool.h" nogil:
     int pool_threads()
@@ -34,6 +34,11 @@ def built_isas():
 def activation_names():
     """The activations of the C engine, by their number."""
     return _names(engine_activations())
+
+
+def loss_names():
+    """The element-wise losses of the C engine, by their number."""
+    return _names(engine_losses())
 
 
 def _choose():

@@ -1,9 +1,9 @@
-"""Cross-entropy with its gradient. Arguments as in kernels/contract.py."""
+"""The losses with their gradients. Arguments as in kernels/contract.py."""
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from api cimport c_cross_entropy, data_or_null, is_double, table_t, tables
+from api cimport LOSS_RUN, c_cross_entropy, c_elementwise_loss, data_or_null, is_double, table_t, tables
 
 cnp.import_array()
 cdef table_t *table = tables()
@@ -35,6 +35,25 @@ def cross_entropy(
         t.cross_entropy(&c)
 
 
+def nll_loss(
+    cnp.ndarray input, cnp.ndarray target, cnp.ndarray weight, int64_t ignore_index, str reduction, cnp.ndarray loss,
+    cnp.ndarray dinput,
+):
+    cdef c_cross_entropy c
+    cdef cnp.npy_intp rows = cnp.PyArray_DIM(input, 0)
+    cdef cnp.ndarray row_loss = cnp.PyArray_EMPTY(1, &rows, cnp.NPY_DOUBLE, 0)
+    c.rows, c.classes = rows, cnp.PyArray_DIM(input, 1)
+    c.logits, c.labels = cnp.PyArray_DATA(input), <const int64_t *>cnp.PyArray_DATA(target)
+    c.probabilities, c.weight, c.sample_weight = NULL, data_or_null(weight), NULL
+    c.ignore_index, c.label_smoothing = ignore_index, 0
+    c.reduction = reduction_code(reduction)
+    c.loss, c.dlogits = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dinput)
+    c.row_loss = <double *>cnp.PyArray_DATA(row_loss)
+    cdef table_t t = table[is_double(input)]
+    with nogil:
+        t.nll_loss(&c)
+
+
 def find_bad_label(cnp.ndarray labels, int64_t classes, int64_t ignore_index):
     cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(labels)
     cdef ptrdiff_t i, rows = cnp.PyArray_SIZE(labels)
@@ -45,3 +64,36 @@ def find_bad_label(cnp.ndarray labels, int64_t classes, int64_t ignore_index):
         else:
             i = -1
     return i
+
+
+def elementwise_loss(
+    cnp.ndarray input, cnp.ndarray target, cnp.ndarray weight, cnp.ndarray pos_weight, kind, tuple params, str reduction,
+    double divisor, cnp.ndarray loss, cnp.ndarray dinput,
+):
+    cdef c_elementwise_loss c
+    cdef double whole
+    cdef cnp.ndarray scratch
+    c.count = cnp.PyArray_SIZE(input)
+    cdef cnp.npy_intp runs = c.count // LOSS_RUN + 1
+    if runs == 1:
+        c.run_loss = &whole
+    else:
+        scratch = cnp.PyArray_EMPTY(1, &runs, cnp.NPY_DOUBLE, 0)
+        c.run_loss = <double *>cnp.PyArray_DATA(scratch)
+    c.input, c.target, c.weight = cnp.PyArray_DATA(input), cnp.PyArray_DATA(target), data_or_null(weight)
+    c.pos_weight, c.pos_weights = data_or_null(pos_weight), 0 if pos_weight is None else cnp.PyArray_SIZE(pos_weight)
+    c.kind, c.param = kind.code, params[0] if params else 0
+    c.reduction, c.divisor = reduction_code(reduction), divisor
+    c.loss, c.dinput = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dinput)
+    cdef table_t t = table[is_double(input)]
+    with nogil:
+        t.elementwise_loss(&c)
+
+
+def find_outside_unit(cnp.ndarray a):
+    cdef const void *first = cnp.PyArray_DATA(a)
+    cdef ptrdiff_t found, count = cnp.PyArray_SIZE(a)
+    cdef table_t t = table[is_double(a)]
+    with nogil:
+        found = t.find_outside_unit(first, count)
+    return found

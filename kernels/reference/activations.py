@@ -2,10 +2,12 @@
 
 `FORWARD[name](z, *params)` gives y; `DERIVATIVE[name](saved, *params)` gives dy/dz from what the contract says
 is saved: y or z. Every function keeps the dtype of its argument. ±inf and NaN give what the formula
-gives, as in torch: gelu, silu, mish and hardswish of -inf are NaN (-inf · 0).
+gives, as in torch: gelu, silu, mish and hardswish of -inf are NaN (-inf · 0). The derivative at NaN is NaN, also
+where torch gives 0 or 1.
 
 Sources: ELU, Clevert et al. 2015 · SELU, Klambauer et al. 2017 · GELU, Hendrycks & Gimpel 2016 ·
-SiLU, Elfwing et al. 2017 · Mish, Misra 2019 · hardswish, Howard et al. 2019.
+SiLU, Elfwing et al. 2017 · Mish, Misra 2019 · hardswish, Howard et al. 2019 · CELU, Barron 2017 ·
+hardsigmoid, Courbariaux et al. 2015, of torch's slope 1/6 · the shrinkages, Donoho & Johnstone 1994.
 """
 
 import math
@@ -65,6 +67,23 @@ def elu(z, alpha=1.0):
     return np.where(z > 0, z, alpha * np.expm1(np.where(z > 0, 0, z)))
 
 
+def tanhshrink(z):
+    """z - tanh(z). Below 1, where that cancels: z c / (1 + c) by Lambert's continued fraction of 1768,
+    tanh(z) = z / (1 + c), c = z² / (3 + z² / (5 + ...)), here to 19."""
+    t, c = np.minimum(np.abs(z), 1) ** 2, 0
+    for odd in range(19, 1, -2):
+        c = t / (odd + c)
+    return np.where(np.abs(z) < 1, z * c / (1 + c), z - np.tanh(z))
+
+
+def hardtanh(z, min_val, max_val):
+    return np.where(z < min_val, min_val, np.where(z > max_val, max_val, z))
+
+
+def softshrink(z, lambd):
+    return np.where(z > lambd, z - lambd, where(z < -lambd, z + lambd, 0, z))
+
+
 def where(condition, then, otherwise, like):
     """np.where that keeps the dtype of `like` and lets its NaNs through."""
     return np.where(np.isnan(like), like, np.where(condition, then, otherwise)).astype(like.dtype)
@@ -86,9 +105,17 @@ FORWARD = {
     "softplus": softplus,
     "mish": lambda z: z * np.tanh(softplus(z)),
     "hardswish": lambda z: z * (np.minimum(np.maximum(z + 3, 0), 6) / 6),
+    "logsigmoid": lambda z: np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z))),
+    "celu": lambda z, alpha: np.where(z > 0, z, alpha * np.expm1(np.where(z > 0, 0, z / alpha))),
+    "tanhshrink": tanhshrink,
+    "hardsigmoid": lambda z: np.minimum(np.maximum(z + 3, 0), 6) / 6,
+    "hardtanh": hardtanh,
+    "hardshrink": lambda z, lambd: np.where(np.abs(z) <= lambd, 0, z),
+    "softshrink": softshrink,
+    "threshold": lambda z, threshold, value: np.where(z <= threshold, value, z),
 }
 
-# from y
+# from y, where the line does not say z
 DERIVATIVE = {
     "identity": lambda y: np.ones_like(y),
     "relu": lambda y: where(y > 0, 1, 0, y),
@@ -99,13 +126,20 @@ DERIVATIVE = {
     "elu": lambda y, alpha: where(y > 0, 1, y + alpha, y),
     "selu": lambda y: where(y > 0, SELU_SCALE, y + SELU_SCALE * SELU_ALPHA, y),
     "softsign": lambda y: (1 - np.abs(y)) ** 2,
-    # from z
     "gelu": lambda z: normal_cdf(z) + z * normal_pdf(z),
     "gelu_tanh": gelu_tanh_derivative,
     "silu": silu_derivative,
     "softplus": lambda z, beta, threshold: where(beta * z > threshold, 1, sigmoid(beta * z), z),
     "mish": mish_derivative,
     "hardswish": lambda z: where(z <= -3, 0, np.where(z >= 3, 1, z / 3 + 0.5), z),
+    "logsigmoid": lambda y: -np.expm1(np.minimum(y, 0)),  # 1 - sigmoid(z)
+    "celu": lambda y, alpha: where(y > 0, 1, y / alpha + 1, y),
+    "tanhshrink": lambda z: np.tanh(z) ** 2,
+    "hardsigmoid": lambda y: where((y > 0) & (y < 1), 1 / 6, 0, y),
+    "hardtanh": lambda y, min_val, max_val: where((y > min_val) & (y < max_val), 1, 0, y),
+    "hardshrink": lambda y, lambd: where(y == 0, 0, 1, y),
+    "softshrink": lambda y, lambd: where(y == 0, 0, 1, y),
+    "threshold": lambda z, threshold, value: where(z <= threshold, 0, 1, z),
 }
 
 

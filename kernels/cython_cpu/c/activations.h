@@ -5,7 +5,15 @@
 
 #include "vmath.h"
 
-typedef struct { real a, b; } params; /* negative_slope | alpha | beta, threshold */
+typedef struct { real a, b; } params; /* in the contract's order */
+
+/* value, but NaN where `like` is */
+INLINE vec or_nan(vec value, vec like) { return v_sel(v_eq(like, like), value, like); }
+/* slope where low < y < high, else 0 */
+INLINE vec within(vec y, real low, real high, real slope) {
+    vec below = v_sel(v_lt(y, v_set(high)), v_set(slope), v_set(0));
+    return or_nan(v_sel(v_lt(v_set(low), y), below, v_set(0)), y);
+}
 
 /* ---------------------------------------------------------------------------------------- derivative from y */
 
@@ -48,6 +56,33 @@ INLINE vec softsign_derivative(vec y, params p) {
     vec d = 1 - v_abs(y);
     return d * d;
 }
+
+INLINE vec celu_forward(vec z, params p) {
+    return v_sel(v_lt(z, v_set(0)), p.a * v_expm1(v_max(v_set(EXPM1_LOW), z / p.a)), z);
+}
+INLINE vec celu_derivative(vec y, params p) { return v_sel(v_lt(v_set(0), y), v_set(1), y / p.a + 1); }
+
+/* -softplus(-z), which keeps its relative accuracy on either side */
+INLINE vec logsigmoid_forward(vec z, params p) { return v_min(v_set(0), z) - v_log1p(v_exp_nonpos(-v_abs(z))); }
+INLINE vec logsigmoid_derivative(vec y, params p) {
+    return -v_expm1(v_min(v_set(0), v_max(v_set(EXPM1_LOW), y)));
+}
+
+INLINE vec hardsigmoid_forward(vec z, params p) { return v_min(v_set(6), v_max(v_set(0), z + 3)) / 6; }
+INLINE vec hardsigmoid_derivative(vec y, params p) { return within(y, 0, 1, (real)(1.0 / 6)); }
+
+INLINE vec hardtanh_forward(vec z, params p) { return v_min(v_set(p.b), v_max(v_set(p.a), z)); }
+INLINE vec hardtanh_derivative(vec y, params p) { return within(y, p.a, p.b, 1); }
+
+INLINE vec nonzero(vec y) { return or_nan(v_sel(v_eq(y, v_set(0)), v_set(0), v_set(1)), y); }
+
+INLINE vec hardshrink_forward(vec z, params p) { return v_sel(v_le(v_abs(z), v_set(p.a)), v_set(0), z); }
+INLINE vec hardshrink_derivative(vec y, params p) { return nonzero(y); }
+
+INLINE vec softshrink_forward(vec z, params p) {
+    return v_sel(v_le(v_abs(z), v_set(p.a)), v_set(0), z - v_copysign(v_set(p.a), z));
+}
+INLINE vec softshrink_derivative(vec y, params p) { return nonzero(y); }
 
 /* ---------------------------------------------------------------------------------------- derivative from z */
 
@@ -136,9 +171,38 @@ INLINE vec hardswish_derivative(vec z, params p) {
     return v_sel(v_le(z, v_set(-3)), v_set(0), v_sel(v_le(v_set(3), z), v_set(1), inside));
 }
 
+/* Lambert's continued fraction of 1768, z - tanh z = z c / (1 + c) with c = z^2 / (3 + z^2 / (5 + ...)), cut off after
+ * 11 or 19, is w - w t N(t) / D(t) for t = z^2 and w = z t / 3: relative errors 2^-29 and 2^-62 up to z = 1. */
+#if REAL_BITS == 32
+#define THIRD_ERROR 0x1p-25f /* 3 (real)(1/3) - 1 */
+static const real TANHSHRINK_N[] = {1, 207, 4158}, TANHSHRINK_D[] = {1, 210, 4725, 10395};
+#else
+#define THIRD_ERROR -0x1p-54
+static const real TANHSHRINK_N[] = {1, 1482, 311025, 18050175, 261891630};
+static const real TANHSHRINK_D[] = {1, 1485, 315315, 18918900, 310134825, 654729075};
+#endif
+/* From z = 1 on, (|z| - 1) + 2 / (e^2|z| + 1), where nothing cancels either. */
+INLINE vec tanhshrink_forward(vec z, params p) {
+    vec a = v_abs(z), c = v_min(v_set(1), a), t = c * c, w = c * (real)(1.0 / 3) * t;
+    vmask near = v_lt(a, v_set(1));
+    vec n = v_sel(near, POLYNOMIAL(TANHSHRINK_N, t), v_set(2));
+    vec q = n / v_sel(near, POLYNOMIAL(TANHSHRINK_D, t), v_expm1(v_min(v_set(SATURATED), 2 * a)) + 2);
+    return v_copysign(v_sel(near, v_fma(-w, v_fma(t, q, v_set(THIRD_ERROR)), w), a - 1 + q), z);
+}
+INLINE vec tanhshrink_derivative(vec z, params p) {
+    vec tanh = v_tanh(z);
+    return tanh * tanh;
+}
+
+INLINE vec threshold_forward(vec z, params p) { return v_sel(v_le(z, v_set(p.a)), v_set(p.b), z); }
+INLINE vec threshold_derivative(vec z, params p) {
+    return or_nan(v_sel(v_le(z, v_set(p.a)), v_set(0), v_set(1)), z);
+}
+
 /* In the order of the contract. */
 #define FOR_EACH_ACTIVATION(X) \
     X(identity) X(relu) X(leaky_relu) X(relu6) X(sigmoid) X(tanh) X(elu) X(selu) X(softsign) \
-    X(gelu) X(gelu_tanh) X(silu) X(softplus) X(mish) X(hardswish)
+    X(gelu) X(gelu_tanh) X(silu) X(softplus) X(mish) X(hardswish) X(logsigmoid) X(celu) X(tanhshrink) \
+    X(hardsigmoid) X(hardtanh) X(hardshrink) X(softshrink) X(threshold)
 
 #endif

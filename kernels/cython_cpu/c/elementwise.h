@@ -79,7 +79,7 @@ enum { CHEAP_COST = 6, ELEMENT_COST = 24 };
 
 static void elementwise(struct elementwise *e) {
     const ptrdiff_t tasks = (e->count + RUN - 1) / RUN;
-    const int cost = e->act.code <= ACT_relu6 ? CHEAP_COST : ELEMENT_COST;
+    const int code = e->act.code, cost = code <= ACT_relu6 || code >= ACT_hardsigmoid ? CHEAP_COST : ELEMENT_COST;
     pool_run(elementwise_task, e, tasks, pool_is_worth((double)e->count * cost, VLEN));
 }
 

@@ -69,6 +69,18 @@ const char *const *engine_activations(void) {
         [ACT_sigmoid] = "sigmoid", [ACT_tanh] = "tanh", [ACT_elu] = "elu", [ACT_selu] = "selu",
         [ACT_softsign] = "softsign", [ACT_gelu] = "gelu", [ACT_gelu_tanh] = "gelu_tanh", [ACT_silu] = "silu",
         [ACT_softplus] = "softplus", [ACT_mish] = "mish", [ACT_hardswish] = "hardswish",
+        [ACT_logsigmoid] = "logsigmoid", [ACT_celu] = "celu", [ACT_tanhshrink] = "tanhshrink",
+        [ACT_hardsigmoid] = "hardsigmoid", [ACT_hardtanh] = "hardtanh", [ACT_hardshrink] = "hardshrink",
+        [ACT_softshrink] = "softshrink", [ACT_threshold] = "threshold",
+    };
+    return names;
+}
+
+const char *const *engine_losses(void) {
+    static const char *const names[LOSS_COUNT + 1] = {
+        [LOSS_mse] = "mse", [LOSS_l1] = "l1", [LOSS_smooth_l1] = "smooth_l1", [LOSS_huber] = "huber",
+        [LOSS_bce] = "bce", [LOSS_bce_with_logits] = "bce_with_logits", [LOSS_kl_div] = "kl_div",
+        [LOSS_kl_div_log_target] = "kl_div_log_target",
     };
     return names;
 }

@@ -12,7 +12,8 @@
 /* The numbers of contract.ACTIVATIONS */
 enum act {
     ACT_identity, ACT_relu, ACT_leaky_relu, ACT_relu6, ACT_sigmoid, ACT_tanh, ACT_elu, ACT_selu, ACT_softsign,
-    ACT_gelu, ACT_gelu_tanh, ACT_silu, ACT_softplus, ACT_mish, ACT_hardswish, ACT_COUNT
+    ACT_gelu, ACT_gelu_tanh, ACT_silu, ACT_softplus, ACT_mish, ACT_hardswish, ACT_logsigmoid, ACT_celu, ACT_tanhshrink,
+    ACT_hardsigmoid, ACT_hardtanh, ACT_hardshrink, ACT_softshrink, ACT_threshold, ACT_COUNT
 };
 
 struct activation { /* which one, and its parameters in the contract's order */
@@ -48,6 +49,12 @@ struct softmax { /* rows of x (rows, classes); backward: x is dy, and y is the f
     void *out;
 };
 
+/* The numbers of contract.LOSSES */
+enum loss {
+    LOSS_mse, LOSS_l1, LOSS_smooth_l1, LOSS_huber, LOSS_bce, LOSS_bce_with_logits, LOSS_kl_div, LOSS_kl_div_log_target,
+    LOSS_COUNT
+};
+
 enum reduction { REDUCE_NONE, REDUCE_MEAN, REDUCE_SUM };
 
 struct cross_entropy { /* as in reference/losses.py; either labels (rows) or probabilities (rows, classes) */
@@ -60,6 +67,19 @@ struct cross_entropy { /* as in reference/losses.py; either labels (rows) or pro
     int reduction;
     void *loss, *dlogits;
     double *row_loss; /* scratch (rows) */
+};
+
+enum { LOSS_RUN = 8192 }; /* elements that one task takes */
+
+struct elementwise_loss { /* element by element, as in reference/losses.py; weight (count) and pos_weight may be NULL */
+    ptrdiff_t count, pos_weights;
+    const void *input, *target, *weight, *pos_weight; /* element i has pos_weight[i % pos_weights] */
+    int kind; /* enum loss */
+    double param;
+    int reduction;
+    double divisor;
+    void *loss, *dinput;
+    double *run_loss; /* scratch: one for each LOSS_RUN elements, or part of it */
 };
 
 enum { OPTIM_STATES = 3 };
@@ -91,6 +111,11 @@ struct kernels {
     void (*softmax_backward)(const struct softmax *);
     void (*log_softmax_backward)(const struct softmax *);
     void (*cross_entropy)(const struct cross_entropy *);
+    /* log-probabilities instead of logits, with labels; no sample_weight, no label_smoothing */
+    void (*nll_loss)(const struct cross_entropy *);
+    void (*elementwise_loss)(const struct elementwise_loss *);
+    /* -> index of the first that is not in 0..1, or -1 */
+    ptrdiff_t (*find_outside_unit)(const void *a, ptrdiff_t count);
     void (*sgd)(const struct optimized *, ptrdiff_t params, const struct sgd *);
     void (*adam)(const struct optimized *, ptrdiff_t params, const struct adam *);
     void (*rmsprop)(const struct optimized *, ptrdiff_t params, const struct rmsprop *);
@@ -110,5 +135,7 @@ const char *const *engine_built(void);
 const struct kernels *engine_kernels(const char *isa, int bits);
 /* The names of `enum act` in its order. */
 const char *const *engine_activations(void);
+/* Likewise of `enum loss`. */
+const char *const *engine_losses(void);
 
 #endif

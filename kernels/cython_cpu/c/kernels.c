@@ -1,6 +1,7 @@
 /* All kernels for one instruction set and precision. Compiled with -DISA=avx2 -DISA_AVX2 -DREAL_BITS=32 and the
  * like, once for each; the only symbol that leaves this file is the table at its end. */
 #include "backward.h"
+#include "elementwise_losses.h"
 #include "engine.h"
 #include "linear.h"
 #include "losses.h"
@@ -38,6 +39,9 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .softmax_backward = softmax_backward,
     .log_softmax_backward = log_softmax_backward,
     .cross_entropy = cross_entropy,
+    .nll_loss = nll_loss,
+    .elementwise_loss = elementwise_loss,
+    .find_outside_unit = find_outside_unit,
     .sgd = sgd,
     .adam = adam,
     .rmsprop = rmsprop,

@@ -1,21 +1,31 @@
-/* Cross-entropy with its gradient in one pass over the rows. The formulas are those of reference/losses.py: a row's
+/* Cross-entropy, and the negative log-likelihood, with its gradient in one pass over the rows. The formulas are those of reference/losses.py: a row's
  * loss is -Σ_c a_c log p_c, its gradient p Σ_c a_c - a. */
 #ifndef LOSSES_H
 #define LOSSES_H
 
 #include "softmax.h"
 
+/* unit * scale is 1 / divisor, which alone might be no normal number; 0 for 0. */
+struct reciprocal { real unit, scale; };
+static struct reciprocal reciprocal_of(double divisor) {
+    const double size = fabs(divisor), shift = (double)(1ll << (MANTISSA + 1));
+    struct reciprocal r = {1, 0};
+    if (size < REAL_MIN && size > 0) r.unit = (real)shift;
+    if (size > 1 / REAL_MIN) r.unit = (real)(1 / shift);
+    if (size != 0) r.scale = (real)(1 / (divisor * r.unit));
+    return r;
+}
+
 /* What the rows share. */
 struct cross_entropy_job {
     const struct cross_entropy *c;
-    double divisor;
-    real unit, scale; /* of the gradient: unit * scale is 1 / divisor for "mean", which alone might be no normal number */
+    struct reciprocal by; /* of the divisor, to multiply the gradient by */
 };
 
 /* Labels without smoothing: a is 0 but at the label. */
 static double sparse_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
                          ptrdiff_t classes) {
-    const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes), share = a * job->unit * job->scale;
+    const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes), share = a * job->by.unit * job->by.scale;
     const vec factor = v_set(share / sum);
     EACH_VECTOR(classes) row_store(dx + at, row_load(dx + at, n, factor) * factor, n);
     dx[label] -= share;
@@ -64,8 +74,8 @@ static double dense_row(const struct cross_entropy_job *job, const real *x, cons
     const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes);
     struct sum all = {0}, loss = {0};
     EACH_VECTOR(classes) add_terms(&all, coefficients(k, at, n), at, n);
-    const vec log_sum = v_set(LOG(sum)), t = v_set(top), unit = v_set(job->unit), scale = v_set(job->scale);
-    const vec factor = v_set((real)(sum_total(&all) * (double)job->unit * (double)job->scale / (double)sum));
+    const vec log_sum = v_set(LOG(sum)), t = v_set(top), unit = v_set(job->by.unit), scale = v_set(job->by.scale);
+    const vec factor = v_set((real)(sum_total(&all) * (double)job->by.unit * (double)job->by.scale / (double)sum));
     EACH_VECTOR(classes) {
         const vec a = coefficients(k, at, n), s = row_load(x + at, n, t) - t;
         add_terms(&loss, v_sel(v_eq(a, zero), zero, a * (log_sum - s)), at, n);
@@ -78,12 +88,13 @@ static double dense_row(const struct cross_entropy_job *job, const real *x, cons
 INLINE int out_of_range(const struct cross_entropy *c, int64_t label) { return label < 0 || label >= c->classes; }
 
 /* A row whose label does not count has no gradient; its loss is 0, or NaN if the label is none at all. */
+INLINE double ignored_loss(const struct cross_entropy *c, int64_t label) { return label == c->ignore_index ? 0 : NAN; }
 INLINE int counts(const struct cross_entropy *c, int64_t label) {
     return label != c->ignore_index && !out_of_range(c, label);
 }
 static double ignored_row(const struct cross_entropy *c, int64_t label, real *dx) {
     memset(dx, 0, (size_t)c->classes * sizeof(real));
-    return label == c->ignore_index ? 0 : NAN;
+    return ignored_loss(c, label);
 }
 
 /* a at the label of row i, which counts */
@@ -123,7 +134,7 @@ static void sparse_short_rows(const struct cross_entropy_job *j, ptrdiff_t i, pt
     vec column[SHORT_ROW], sum = v_set(0);
     const vec top = load_columns(x, classes, column);
     for (ptrdiff_t q = 0; q < classes; q++) column[q] = v_exp_nonpos(column[q] - top), sum = sum + column[q];
-    const vec share = v_load(a) * j->unit * j->scale, factor = share / sum, log_sum = v_log(sum);
+    const vec share = v_load(a) * j->by.unit * j->by.scale, factor = share / sum, log_sum = v_log(sum);
     store_columns(to, classes, column, factor, v_set(0));
     if (to != dx) memcpy(dx, to, size);
     for (int r = 0; r < rows; r++, dx += classes) {
@@ -155,25 +166,46 @@ static double divisor(const struct cross_entropy *c) {
     return total;
 }
 
-static void cross_entropy(const struct cross_entropy *c) {
-    struct cross_entropy_job j = {c, 1, 1, 1};
-    if (c->reduction == REDUCE_MEAN) {
-        j.divisor = divisor(c);
-        const double size = fabs(j.divisor), shift = (double)(1ll << (MANTISSA + 1));
-        if (size < REAL_MIN && size > 0) j.unit = (real)shift;
-        if (size > 1 / REAL_MIN) j.unit = (real)(1 / shift);
-        j.scale = size != 0 ? (real)(1 / (j.divisor * j.unit)) : 0;
-    }
+/* cost: of an element, in multiply-adds */
+static void run_rows(const struct cross_entropy *c, pool_task task, int cost) {
+    const double by = c->reduction == REDUCE_MEAN ? divisor(c) : 1;
+    struct cross_entropy_job j = {c, reciprocal_of(by)};
     const ptrdiff_t run = rows_per_task(c->classes);
-    const int share = pool_is_worth((double)c->rows * (double)c->classes * ROW_COST, VLEN);
-    pool_run(cross_entropy_task, &j, (c->rows + run - 1) / run, share);
+    const int share = pool_is_worth((double)c->rows * (double)c->classes * cost, VLEN);
+    pool_run(task, &j, (c->rows + run - 1) / run, share);
     real *loss = c->loss;
     double total = 0;
     for (ptrdiff_t i = 0; i < c->rows; i++) {
         if (c->reduction == REDUCE_NONE) loss[i] = (real)c->row_loss[i];
         else total += c->row_loss[i];
     }
-    if (c->reduction != REDUCE_NONE) loss[0] = (real)(total / j.divisor);
+    if (c->reduction != REDUCE_NONE) loss[0] = (real)(total / by);
 }
+
+static void cross_entropy(const struct cross_entropy *c) { run_rows(c, cross_entropy_task, ROW_COST); }
+
+/* --------------------------------------------------------------------------------- negative log-likelihood */
+
+/* into a gradient of zeros */
+static double nll_row(const struct cross_entropy_job *j, ptrdiff_t i) {
+    const struct cross_entropy *c = j->c;
+    const int64_t label = c->labels[i];
+    if (!counts(c, label)) return ignored_loss(c, label);
+    const ptrdiff_t at = i * c->classes + label;
+    const real a = row_weight(c, i, label);
+    ((real *)c->dlogits)[at] = -a * j->by.unit * j->by.scale;
+    return -(double)a * (double)((const real *)c->logits)[at];
+}
+
+static void nll_task(void *job, ptrdiff_t index) {
+    const struct cross_entropy_job *j = job;
+    const struct cross_entropy *c = j->c;
+    const ptrdiff_t run = rows_per_task(c->classes), begin = index * run, end = begin + run < c->rows ? begin + run : c->rows;
+    memset((real *)c->dlogits + begin * c->classes, 0, (size_t)((end - begin) * c->classes) * sizeof(real));
+    for (ptrdiff_t i = begin; i < end; i++) c->row_loss[i] = nll_row(j, i);
+}
+
+enum { NLL_COST = 2 };
+static void nll_loss(const struct cross_entropy *c) { run_rows(c, nll_task, NLL_COST); }
 
 #endif

@@ -82,7 +82,7 @@ static void test_linear(const struct kernels *t, ptrdiff_t m, ptrdiff_t k, ptrdi
     free(dz.data), free(dx.data), free(dw.data), free(db.data);
 }
 
-/* y = act(z) and dy/dz of activation `code`, with negative_slope 1/32, alpha 5/4, beta 3/2 and threshold 20. */
+/* y = act(z) of activation `code`, with the parameters of params_of(). */
 static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
 static double truth(int code, double z) {
     switch (code) {
@@ -100,16 +100,34 @@ static double truth(int code, double z) {
     case ACT_softplus: return 1.5 * z > 20 ? z : log1p(exp(1.5 * z)) / 1.5;
     case ACT_mish: return z * tanh(log1p(exp(z)));
     case ACT_hardswish: return z * fmin(fmax(z + 3, 0), 6) / 6;
+    case ACT_logsigmoid: return z < 0 ? z - log1p(exp(z)) : -log1p(exp(-z));
+    case ACT_celu: return z > 0 ? z : 1.25 * expm1(z / 1.25);
+    case ACT_tanhshrink: return fabs(z) < 0.02 ? z * z * z * (1 - z * z * 0.4 * (1 - z * z * 17 / 42)) / 3 : z - tanh(z);
+    case ACT_hardsigmoid: return fmin(fmax(z + 3, 0), 6) / 6;
+    case ACT_hardtanh: return fmin(fmax(z, -3), 6);
+    case ACT_hardshrink: return fabs(z) <= 3 ? 0 : z;
+    case ACT_softshrink: return fabs(z) <= 3 ? 0 : z - copysign(3, z);
+    case ACT_threshold: return z <= 3 ? 6 : z;
     default: return z;
+    }
+}
+
+static struct activation params_of(int code) {
+    switch (code) {
+    case ACT_leaky_relu: return (struct activation){code, 0.03125, 0};
+    case ACT_elu: case ACT_celu: return (struct activation){code, 1.25, 0};
+    case ACT_hardtanh: return (struct activation){code, -3, 6};
+    case ACT_hardshrink: case ACT_softshrink: case ACT_threshold: return (struct activation){code, 3, 6};
+    default: return (struct activation){code, 1.5, 20};
     }
 }
 
 static void test_activations(const struct kernels *t) {
     enum { COUNT = 20000 + 7 };
-    static const char *const saves_z[] = {"gelu", "gelu_tanh", "silu", "softplus", "mish", "hardswish"};
+    static const char *const saves_z[] = {"gelu", "gelu_tanh", "silu", "softplus", "mish", "hardswish", "tanhshrink", "threshold"};
     for (int code = 0; code < ACT_COUNT; code++) {
         const char *name = engine_activations()[code];
-        const struct activation act = {code, code == ACT_leaky_relu ? 0.03125 : code == ACT_elu ? 1.25 : 1.5, 20};
+        const struct activation act = params_of(code);
         struct array z = noise(COUNT, t->bits, 8), y = array(COUNT, t->bits), dz = array(COUNT, t->bits);
         struct array ones = array(COUNT, t->bits);
         for (ptrdiff_t i = 0; i < COUNT; i++) set(ones, i, 1);
@@ -155,6 +173,31 @@ static void test_rows(const struct kernels *t, ptrdiff_t rows, ptrdiff_t classes
     free(x.data), free(y.data), free(l.data), free(dx.data), free(loss.data), free(labels), free(scratch);
 }
 
+static void test_losses(const struct kernels *t, ptrdiff_t count) {
+    struct array x = array(count, t->bits), target = array(count, t->bits), dx = array(count, t->bits), loss = array(1, t->bits);
+    double *scratch = calloc((size_t)count / LOSS_RUN + 1, sizeof *scratch);
+    for (ptrdiff_t i = 0; i < count; i++) set(x, i, fabs(uniform())), set(target, i, fabs(uniform()));
+    struct elementwise_loss l = {.count = count, .input = x.data, .target = target.data, .reduction = REDUCE_MEAN,
+                                 .divisor = (double)count, .loss = loss.data, .dinput = dx.data, .run_loss = scratch};
+    for (l.kind = LOSS_mse; l.kind <= LOSS_bce; l.kind += LOSS_bce - LOSS_mse) {
+        const int bce = l.kind == LOSS_bce;
+        t->elementwise_loss(&l);
+        long double sum = 0;
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const double p = get(x, i), q = get(target, i), d = p - q;
+            const double slope = (bce ? d / ((1 - p) * p) : 2 * d) / (double)count;
+            sum += bce ? -(q * log(p) + (1 - q) * log1p(-p)) : d * d;
+            expect(t, bce ? "bce gradient" : "mse gradient", i, get(dx, i), slope, 4 * unit(t) * fabs(slope));
+        }
+        sum /= (long double)count;
+        expect(t, engine_losses()[l.kind], 0, get(loss, 0), (double)sum, 8 * unit(t) * (double)sum);
+    }
+    expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), -1, 0);
+    set(x, count / 2, 1.5);
+    expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), (double)(count / 2), 0);
+    free(x.data), free(target.data), free(dx.data), free(loss.data), free(scratch);
+}
+
 int main(void) {
     static const ptrdiff_t sizes[][3] = {{1, 10, 64},   {1, 1, 1},    {2, 3, 5},    {5, 7, 300},  {9, 40, 33},
                                          {33, 17, 10},  {100, 64, 32}, {31, 33, 65}, {130, 70, 50}, {64, 300, 17},
@@ -169,6 +212,7 @@ int main(void) {
                         test_linear(t, sizes[i][0], sizes[i][1], sizes[i][2], act);
                 test_activations(t);
                 test_rows(t, 37, 10), test_rows(t, 3, 1), test_rows(t, 5, 1000), test_rows(t, 2, 129);
+                test_losses(t, 101), test_losses(t, 30001);
                 printf("%s, float%d, %d threads: %s\n", *isa, bits, threads, failures ? "WRONG" : "right");
             }
     }

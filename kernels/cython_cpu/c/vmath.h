@@ -74,19 +74,42 @@ INLINE vec v_times_exp_half_up(vec z, vec x, vec x_lo) {
 
 /* ------------------------------------------------------------------------------------------ made of it */
 
-/* log(1 + e) for 0 <= e <= 1: 2 atanh(s) = 2 s + s^3 P(s^2) with s = e / (2 + e). For 2 s it has e - e s, which
+/* log(1 + e) for -1/2 <= e <= 1: 2 atanh(s) = 2 s + s^3 P(s^2) with s = e / (2 + e). For 2 s it has e - e s, which
  * is the same, and then the rounding of s hardly matters. */
 INLINE vec v_log1p(vec e) {
     vec s = e / (2 + e), s2 = s * s;
     return v_fma(-s, v_fma(-s2, POLYNOMIAL(ATANH, s2), e), e);
 }
 
-/* log x for a finite x >= 1, or NaN */
-INLINE vec v_log(vec x) {
-    const veci bits = (veci)x, fraction = ((veci){0} + 1 << MANTISSA) - 1;
+/* x = 2^k (1 + e) for a normal x > 0, with whole k and sqrt(1/2) <= 1 + e < sqrt(2), so that the two terms of log x do not
+ * cancel. Added to the bits, the distance from sqrt(1/2) to 1 takes them over to the next k where they should be. */
+typedef struct { vec k, e; } powers;
+INLINE powers v_powers(vec x) {
+    const veci low = (veci)v_set((real)0.70710678118654752440), fraction = ((veci){0} + 1 << MANTISSA) - 1;
+    const veci bits = (veci)x + ((veci)v_set(1) - low);
     const vec magic = v_set(ROUND_MAGIC), k = (vec)((veci)magic + (bits >> MANTISSA) - BIAS) - magic;
-    const vec m = (vec)((bits & fraction) | (veci)v_set(1)); /* x = 2^k m, and m < 2 */
-    return v_fma(k, v_set(LN2_HI), v_fma(k, v_set(LN2_LO), v_log1p(m - 1))) + 0 * x;
+    return (powers){k, (vec)((bits & fraction) + low) - 1};
+}
+INLINE vec v_log_of(powers x) {
+    return v_fma(x.k, v_set(LN2_HI), v_fma(x.k, v_set(LN2_LO), v_log1p(x.e)));
+}
+
+/* log x, for every x: a subnormal one is made normal first */
+INLINE vec v_log(vec x) {
+    const vmask small = v_lt(x, v_set(REAL_MIN));
+    const vec shift = v_sel(small, v_set(MANTISSA + 1), v_set(0));
+    powers p = v_powers(v_sel(small, x * (real)(1ll << (MANTISSA + 1)), x));
+    p.k = p.k - shift;
+    const vec finite = v_sel(v_lt(x, v_set(INFINITY)), v_log_of(p), x); /* inf and NaN stay */
+    return v_sel(v_lt(v_set(0), x), finite, v_sel(v_eq(x, v_set(0)), v_set(-INFINITY), v_set(NAN)));
+}
+
+/* log(1 - x) for 0 <= x <= 1, or NaN: below 1/2, where 1 - x would be rounded, from x itself */
+INLINE vec v_log1m(vec x) {
+    const vmask near = v_lt(x, v_set((real)0.5));
+    powers p = v_powers(1 - x);
+    p.k = v_sel(near, v_set(0), p.k), p.e = v_sel(near, -x, p.e);
+    return v_sel(v_lt(x, v_set(1)), v_log_of(p), v_set(-INFINITY)) + 0 * x;
 }
 
 /* 1 / (1 + e^-x), above and below divided by EXP_UNIT: e^-x may be larger than any number */

@@ -1,0 +1,494 @@
+"""Tensor and the tape: arrays that remember how they were made, and gradients by walking back along that memory.
+
+A `Tensor` holds a NumPy array. An operation on tensors that require gradients leaves a `Node` on its result: the
+function that turns the gradient of the result into those of the operands, and where these lead. `backward` visits the
+nodes, the latest first, and adds up what arrives at the leaves in their `.grad`. Gradients of gradients are left out.
+
+A linear layer is not computed when it is called but when its values are needed, for then the activation is known:
+`relu(fc(x))` is one kernel. Two rules make that invisible. Whoever writes into a tensor's array calls `before_write`,
+which computes whatever still waits. And nothing waits for an array that NumPy code might change meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import wraps
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from fastmlp.kernels.contract import ACTIVATIONS
+
+from . import ops
+from .checks import Array
+from .methods import Methods
+from .ops.arrays import linear_fits
+
+Gradient = Callable[[Array], tuple[Any, ...]]
+
+# ------------------------------------------------------------------------------------------- gradient mode
+
+
+class _Mode(threading.local):
+    enabled = True
+
+
+_mode = _Mode()
+
+
+class no_grad:
+    """Within the block, or in a function that it decorates, operations are not recorded."""
+
+    _wanted = False
+    _before: list[bool]
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        self = super().__new__(cls)
+        self._before = []
+        return self if function is None else self(function)  # @no_grad, or with parentheses
+
+    def __enter__(self) -> None:
+        self._before.append(_mode.enabled)
+        _mode.enabled = self._wanted
+
+    def __exit__(self, *exception: object) -> None:
+        _mode.enabled = self._before.pop()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return inside
+
+
+class enable_grad(no_grad):
+    """Within the block, or in a function that it decorates, operations are recorded, though it be within `no_grad`."""
+
+    _wanted = True
+
+
+class set_grad_enabled:
+    """Record operations for gradients from now on, or do not; in a `with` statement, until the end of the block."""
+
+    def __init__(self, mode: bool) -> None:
+        self._before = _mode.enabled
+        _mode.enabled = bool(mode)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        _mode.enabled = self._before
+
+
+def is_grad_enabled() -> bool:
+    """Are operations recorded for gradients, here and now?"""
+    return _mode.enabled
+
+
+# ------------------------------------------------------------------------------------------------ the tape
+
+_order = count(1)
+
+
+class Node:
+    """One recorded operation.
+
+    gradient: dy -> the gradient of each operand, None where there is none. Its arrays are new, or dy itself.
+    edges: for each operand the node that made it, the tensor itself if it is a leaf, None if it needs no gradient.
+    saved: (storage, version) of the arrays that `gradient` reads, to find out whether they have been changed since.
+    """
+
+    __slots__ = ("edges", "gradient", "name", "order", "retains", "saved")
+
+    def __init__(self, name: str, gradient: Gradient, edges: tuple[Any, ...], saved: tuple[Any, ...]) -> None:
+        self.name = name
+        self.gradient: Gradient | None = gradient
+        self.edges = edges
+        self.saved = saved
+        self.order = next(_order)
+        self.retains: Tensor | None = None  # the tensor whose .grad is wanted though it is no leaf
+
+    def run(self, dy: Array, retain_graph: bool) -> tuple[Any, ...]:
+        gradient = self.gradient
+        if gradient is None:
+            raise RuntimeError(
+                f"backward: the graph of {self.name} was freed by an earlier backward(); "
+                "call that one with retain_graph=True to go through it again"
+            )
+        for storage, version in self.saved:
+            if storage[VERSION] != version:
+                raise RuntimeError(
+                    f"backward: an array that the gradient of {self.name} needs was changed in place after the forward "
+                    f"pass (version {storage[VERSION]}, expected {version}); change it later, or a clone of it"
+                )
+        if not retain_graph:
+            self.gradient = None
+        return gradient(dy)
+
+
+def _edge(t: Tensor) -> Any:
+    if not t._requires_grad:
+        return None
+    return t if t._node is None else t._node
+
+
+def _walk(root: Node, dy: Array, retain_graph: bool) -> None:
+    """Carries dy from `root` back to the leaves. Later nodes come first, so that each has its whole gradient."""
+    waiting, heap = {root.order: (root, dy)}, [-root.order]
+    while heap:
+        node, dy = waiting.pop(-heappop(heap))
+        if node.retains is not None:
+            _accumulate(node.retains, dy, own=False)
+        for edge, g in zip(node.edges, node.run(dy, retain_graph)):
+            if edge is None or g is None:
+                continue
+            if type(edge) is not Node:
+                own = g is not dy and g.base is None and not retain_graph
+                _accumulate(edge, g, own)
+            elif edge.order in waiting:
+                waiting[edge.order] = edge, waiting[edge.order][1] + g
+            else:
+                waiting[edge.order] = edge, g
+                heappush(heap, -edge.order)
+
+
+def _accumulate(t: Tensor, g: Array, own: bool) -> None:
+    """t.grad += g. own: nobody else holds g, so it may become t.grad itself."""
+    if t.grad is None:
+        t.grad = wrap(g if own else g.copy())
+    else:
+        before_write((t.grad,))
+        t.grad._data += g
+
+
+# ------------------------------------------------------------------------------------------- what waits
+
+
+# Of a piece of memory and all the tensors that look at it: how often it was changed, and may NumPy code change it?
+Storage = list
+VERSION, EXPOSED = 0, 1
+
+LinearJob = tuple["Tensor", "Tensor", "Tensor | None"]  # x (..., k), w (n, k), b (n,) of a layer still to be computed
+
+_waiting: list[ref[Tensor]] = []  # the tensors that it will give
+
+
+def _settle_all() -> None:
+    waiting, _waiting[:] = _waiting[:], []
+    for reference in waiting:
+        t = reference()
+        if t is not None:
+            array_of(t)
+
+
+def before_write(tensors: Iterable[Tensor]) -> None:
+    """To be called before the arrays of `tensors` are written into: computes what waits, and counts a change."""
+    if _waiting:
+        _settle_all()
+    for t in tensors:
+        t._storage[VERSION] += 1
+
+
+def array_of(t: Tensor) -> Array:
+    """The array of a tensor, computed now if it has waited until now."""
+    if t._data is None:
+        job, t._job = t._job, None
+        if job is not None:
+            y = _run(job, "identity", NO_PARAMS, t._requires_grad)
+            t._data, t._node = y._data, y._node
+    return t._data  # type: ignore[return-value]
+
+
+def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    """x wᵀ + b for x (..., k), w (n, k), b (n,) or None -> (..., n). Computed with the activation that follows."""
+    if not isinstance(x, Tensor):
+        x = wrap(np.asarray(x))
+        x._storage[EXPOSED] = True
+    record = _mode.enabled and (x._requires_grad or w._requires_grad or (b is not None and b._requires_grad))
+    job = x, w, b
+    exposed = x._storage[EXPOSED] or w._storage[EXPOSED] or (b is not None and b._storage[EXPOSED])
+    if exposed or not _fits(array_of(x), array_of(w), None if b is None else array_of(b)):  # then `ops` says why
+        return _run(job, "identity", NO_PARAMS, record)
+    y: Tensor = _new(Tensor)
+    y._job, y._storage = job, [0, False]
+    if record:
+        y._requires_grad = True
+    if len(_waiting) > 100:
+        _waiting[:] = [r for r in _waiting if r() is not None]
+    _waiting.append(ref(y))
+    return y
+
+
+def _fits(x: Array, w: Array, b: Array | None) -> bool:
+    return linear_fits(x, w, b) or (
+        x.ndim > 0
+        and w.ndim == 2
+        and x.shape[-1] == w.shape[1]
+        and x.dtype == w.dtype
+        and x.dtype in ONE
+        and (b is None or (b.shape == w.shape[:1] and b.dtype == w.dtype))
+    )
+
+
+def _run(job: LinearJob, act: str, params: dict[str, Any], record: bool) -> Tensor:
+    """act(x wᵀ + b), now."""
+    x, w, b = job
+    xa, wa, ba = array_of(x), array_of(w), None if b is None else array_of(b)
+    if not record:
+        return wrap(ops.linear(xa, wa, ba, act, **params))
+    ya, kept = ops.linear(xa, wa, ba, act, save=True, **params)
+    edges = _edge(x), _edge(w), None if b is None else _edge(b)
+    dx, dw, db = edges[0] is not None, edges[1] is not None, edges[2] is not None
+
+    def gradient(dy: Array) -> tuple[Any, ...]:
+        return ops.linear_backward(dy, xa, wa, kept, act, dx=dx, dw=dw, db=db, **params)
+
+    y = wrap(ya)
+    saved = (x._storage, x._storage[VERSION]), (w._storage, w._storage[VERSION]), (y._storage, 0)
+    y._node, y._requires_grad = Node(act, gradient, edges, saved), True
+    return y
+
+
+NO_PARAMS: dict[str, Any] = {}
+
+
+def activation(x: Tensor, name: str, params: dict[str, Any] = NO_PARAMS) -> Tensor:
+    """The activation of that name, in one kernel with the linear layer that gave x, if it still waits."""
+    job = x._job
+    if job is not None:
+        return _run(job, name, params, x._requires_grad and _mode.enabled)
+    xa = x._data
+    y = wrap(ops.activation(xa, name, **params))
+    if not (x._requires_grad and _mode.enabled):
+        return y
+    source = y if ACTIVATIONS[name].saves == "y" else x
+    kept = source._data
+    return recorded(name, y, (x,), lambda dy: (ops.activation_backward(dy, kept, name, **params),), (source,))
+
+
+# ----------------------------------------------------------------------------------------------- tensors
+
+
+class Tensor(Methods):
+    """An array of numbers and, if `requires_grad`, the memory of how it came about.
+
+    Tensor(array) looks at that array, without a copy; of a list it makes a new one in float32. `tensor()` and
+    `from_numpy()` are what people usually want.
+    """
+
+    _data: Any = None  # the array; None while it is not computed
+    _storage: list[Any]
+    _node: Node | None = None
+    _job: LinearJob | None = None  # how it will be computed
+    _requires_grad = False
+    grad: Tensor | None = None
+
+    def __init__(self, data: Any = (), requires_grad: bool = False) -> None:
+        self._data = data if isinstance(data, np.ndarray) else np.array(data, np.float32)
+        self._storage = [0, False]
+        if requires_grad:
+            self.requires_grad_()
+
+    # what it is
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        if self._node is not None and not requires_grad:
+            raise RuntimeError("requires_grad: only that of leaf tensors can be changed; detach() gives one")
+        if requires_grad and self.dtype.kind != "f":
+            raise RuntimeError(f"requires_grad: only floating-point tensors have gradients, got {self.dtype}")
+        self._requires_grad = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._node is None and not (self._job is not None and self._requires_grad)
+
+    @property
+    def grad_fn(self) -> Node | None:
+        array_of(self)
+        return self._node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self._job is not None:
+            x, w, _ = self._job
+            return (*x.shape[:-1], w.shape[0])
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype if self._job is None else self._job[1].dtype
+
+    # to and from other things
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without the gradient."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        before_write((self,))
+        self._data, self._storage = array_of(value), value._storage
+
+    def detach(self) -> Tensor:
+        """The same memory, as a leaf without gradient."""
+        t = wrap(array_of(self))
+        t._storage = self._storage
+        return t
+
+    def numpy(self) -> Array:
+        """The array itself, not a copy. RuntimeError if the tensor requires grad."""
+        if self._requires_grad:
+            raise RuntimeError("numpy(): the tensor requires grad; use detach().numpy()")
+        a = array_of(self)
+        self._storage[EXPOSED] = True
+        return a
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        a = array_of(self)
+        if self._requires_grad:
+            raise RuntimeError("numpy(): the tensor requires grad; use detach().numpy()")
+        if copy or (dtype is not None and dtype != a.dtype):
+            if copy is False:
+                raise ValueError(f"__array__: {self.dtype} cannot become {np.dtype(dtype)} without a copy")
+            return np.array(a, dtype)
+        self._storage[EXPOSED] = True
+        return a
+
+    # gradients
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Adds to `.grad` of every leaf that this tensor was made of its gradient.
+
+        gradient: that of the final result with respect to this tensor, of its shape; 1 for a tensor of one element.
+        """
+        if create_graph:
+            raise NotImplementedError("backward: create_graph=True (gradients of gradients) is left out of fastmlp")
+        if not self._requires_grad:
+            raise RuntimeError("backward: the tensor does not require grad, and nothing that it was made of does")
+        a = array_of(self)
+        if gradient is None:
+            if a.size != 1:
+                raise RuntimeError(f"backward: a tensor of shape {a.shape} needs `gradient`; a single number does not")
+            dy = ONE[a.dtype] if a.ndim == 0 else np.ones(a.shape, a.dtype)
+        else:
+            dy = np.asarray(gradient.detach() if isinstance(gradient, Tensor) else gradient, a.dtype)
+            if dy.shape != a.shape:
+                raise RuntimeError(f"backward: expected gradient of shape {a.shape}, got {dy.shape}")
+        if self._node is None:
+            _accumulate(self, dy, own=False)
+        else:
+            _walk(self._node, dy, retain_graph)
+
+    def retain_grad(self) -> None:
+        """Keep `.grad` of this tensor too, though it is no leaf."""
+        if not self._requires_grad:
+            raise RuntimeError("retain_grad: the tensor does not require grad")
+        array_of(self)
+        if self._node is not None:
+            self._node.retains = self
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self.is_leaf:
+            raise RuntimeError("copy or pickle: expected a leaf tensor, got one with a history; detach() gives a leaf")
+        return {"_data": array_of(self), "_requires_grad": self._requires_grad, "grad": self.grad}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _storage=[0, False])
+
+    # what Methods stands on
+
+    def _apply(self, function: Callable[..., Any], *operands: Any, **options: Any) -> Tensor:
+        """function of gradients.py(arrays, **options) -> (array, gradient), recorded."""
+        return apply(function, (self, *operands), options)
+
+    def _peek(self) -> Array:
+        """The array, to be read only."""
+        return array_of(self)
+
+    def _constant(self, a: Array) -> Tensor:
+        return wrap(a)
+
+    def _write(self, value: Any, where: Any = ...) -> Tensor:
+        """In place; no gradient flows through."""
+        if self._requires_grad and _mode.enabled:
+            raise RuntimeError("in-place change of a tensor that requires grad; do it within no_grad()")
+        array_of(self)
+        before_write((self,))
+        self._data[where] = value
+        return self
+
+    def _replace(self, result: Tensor) -> Tensor:
+        """a += b and the like: the values of `result` into this tensor's memory, its gradient with it."""
+        if self._requires_grad and self._node is None and _mode.enabled:
+            raise RuntimeError("in-place change of a leaf tensor that requires grad; do it within no_grad()")
+        value = array_of(result)
+        if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
+            raise RuntimeError(
+                f"in-place change: {value.dtype} of shape {value.shape} does not fit into {self.dtype} of {self.shape}"
+            )
+        array_of(self)
+        before_write((self,))
+        self._data[...] = value
+        if result._node is not None:
+            self._node, self._requires_grad = result._node, True
+        return self
+
+
+_new = object.__new__
+ONE = {dtype: np.ones((), dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}  # the gradient of a loss
+
+
+def wrap(a: Array) -> Tensor:
+    """A tensor without gradient that looks at `a`."""
+    t: Tensor = _new(Tensor)
+    t._data = a
+    t._storage = [0, False]
+    return t
+
+
+def records(*operands: Tensor) -> bool:
+    """Is an operation on them recorded, here and now?"""
+    return _mode.enabled and any(t._requires_grad for t in operands)
+
+
+def recorded(
+    name: str, y: Tensor, operands: tuple[Tensor, ...], gradient: Gradient, reads: tuple[Tensor, ...]
+) -> Tensor:
+    """y, with the gradient on the tape; it reads the arrays of the tensors `reads`."""
+    saved = tuple([(t._storage, t._storage[VERSION]) for t in reads])
+    y._node, y._requires_grad = Node(name, gradient, tuple(_edge(t) for t in operands), saved), True
+    return y
+
+
+def apply(function: Callable[..., Any], operands: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    """A function of gradients.py on the arrays of the operands, recorded; what is no tensor is a constant."""
+    result, gradient = function(*[array_of(t) if isinstance(t, Tensor) else t for t in operands], **options)
+    y = wrap(np.asarray(result))
+    if y._data.base is not None and isinstance(operands[0], Tensor):
+        y._storage = operands[0]._storage  # a view of the first operand, or harmless
+    if gradient is None or not _mode.enabled:
+        return y
+    edges = tuple([_edge(t) if isinstance(t, Tensor) else None for t in operands])
+    read = {i for e, reads in zip(edges, function.reads) if e is not None for i in reads}  # type: ignore[attr-defined]
+    if any(e is not None for e in edges):
+        saved = [y if i < 0 else operands[i] for i in read]
+        saved = tuple([(t._storage, t._storage[VERSION]) for t in saved if isinstance(t, Tensor)])
+        y._node, y._requires_grad = Node(function.__name__, gradient, edges, saved), True
+    return y

@@ -1,0 +1,379 @@
+"""The mathematics of tensors on arrays: each function gives its result and the way back.
+
+f(*operands, **options) -> y, gradient        gradient(dy) -> the gradient of each operand (None: it has none)
+
+An operand is an array or a Python number; numbers take the array's type, as in torch. `@reads` says for each operand
+which of the operands its gradient reads (RESULT: y itself), so that the tape can tell when one was changed too early.
+Nothing here knows of tensors. NumPy does the work, but for the product of matrices, which is a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .checks import Array
+
+RESULT = -1
+F32 = np.dtype(np.float32)
+FLOATS = (F32, np.dtype(np.float64))
+
+default_dtype = F32  # of floating-point numbers that come without a type; `set_default_dtype` changes it
+
+
+def reads(*per_operand: tuple[int, ...]) -> Callable[[Any], Any]:
+    def note(function: Any) -> Any:
+        function.reads = per_operand
+        return function
+
+    return note
+
+
+# --------------------------------------------------------------------------------------------- types, shapes
+
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
+
+
+def promote(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both in the type that torch gives their sum: floats beat integers, an array beats a single number of its kind."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        if a.dtype is b.dtype:
+            return a, b
+        dtype = _common(a, b)
+        return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    if isinstance(a, np.ndarray):
+        return _beside_number(a, b)
+    if isinstance(b, np.ndarray):
+        return _beside_number(b, a)[::-1]
+    raise TypeError(f"expected a tensor or a number, got {type(a).__name__} and {type(b).__name__}")
+
+
+def _common(a: Array, b: Array) -> Any:
+    ranks = _RANK[a.dtype.kind], _RANK[b.dtype.kind]
+    if ranks[0] != ranks[1]:
+        return a.dtype if ranks[0] > ranks[1] else b.dtype
+    if (a.ndim == 0) != (b.ndim == 0):
+        return a.dtype if b.ndim == 0 else b.dtype
+    return np.promote_types(a.dtype, b.dtype)
+
+
+def _beside_number(a: Array, number: Any) -> tuple[Array, Any]:
+    """The number is a Python one then, which takes the array's type."""
+    if isinstance(number, np.generic):
+        number = number.item()
+    if not isinstance(number, (bool, int, float)):
+        raise TypeError(f"expected a tensor or a number, got {type(number).__name__}")
+    if isinstance(number, float):
+        return floating(a), number
+    return (a.astype(np.int64) if a.dtype.kind == "b" and not isinstance(number, bool) else a), number
+
+
+def floating(a: Array) -> Array:
+    """Integers and booleans become numbers of the default floating-point type."""
+    return a if a.dtype.kind == "f" else a.astype(default_dtype)
+
+
+def fit(g: Array, like: Any) -> Any:
+    """The gradient g, summed over the axes along which `like` was repeated, in its type; None for a constant."""
+    if not isinstance(like, np.ndarray) or like.dtype.kind != "f":
+        return None
+    if g.shape != like.shape:
+        extra = g.ndim - like.ndim
+        axes = tuple(range(extra)) + tuple(
+            i + extra for i, size in enumerate(like.shape) if size == 1 and g.shape[i + extra] != 1
+        )
+        g = g.sum(axis=axes).reshape(like.shape)
+    return g if g.dtype is like.dtype else g.astype(like.dtype)
+
+
+# ------------------------------------------------------------------------------------------- of two operands
+
+
+@reads((), ())
+def add(a: Any, b: Any) -> Any:
+    p, q = promote(a, b)
+    return p + q, lambda dy: (fit(dy, a), fit(dy, b))
+
+
+@reads((), ())
+def subtract(a: Any, b: Any) -> Any:
+    p, q = promote(a, b)
+    return p - q, lambda dy: (fit(dy, a), fit(-dy, b))
+
+
+@reads((1,), (0,))
+def multiply(a: Any, b: Any) -> Any:
+    p, q = promote(a, b)
+    return p * q, lambda dy: (fit(dy * q, a), fit(dy * p, b))
+
+
+@reads((1,), (0, 1))
+def divide(a: Any, b: Any) -> Any:
+    p, q = (floating(c) if isinstance(c, np.ndarray) else c for c in promote(a, b))
+    with np.errstate(all="ignore"):
+        y = p / q
+    return y, lambda dy: (fit(dy / q, a), fit(-dy * y / q, b))
+
+
+@reads((0, 1), (0, 1, RESULT))
+def power(a: Any, b: Any) -> Any:
+    p, q = promote(a, b)
+    with np.errstate(all="ignore"):
+        y = p**q
+
+    def gradient(dy: Array) -> Any:
+        with np.errstate(all="ignore"):
+            da = dy * q * np.where(q == 0, 0, p ** np.where(q == 0, 1, q - 1)) if isinstance(a, np.ndarray) else dy
+            db = dy * np.where(p == 0, 0, y * np.log(p)) if isinstance(b, np.ndarray) else dy
+        return fit(da, a), fit(db, b)
+
+    return y, gradient
+
+
+def _pick(choose: Any) -> Any:
+    """maximum or minimum; where the operands are equal, each has half of the gradient, as in torch."""
+
+    def function(a: Any, b: Any) -> Any:
+        p, q = promote(a, b)
+        y = choose(p, q)
+
+        def gradient(dy: Array) -> Any:
+            half = np.where(p == q, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
+            return fit(half * (y == p), a), fit(half * (y == q), b)
+
+        return y, gradient
+
+    function.__name__ = choose.__name__
+    return reads((0, 1), (0, 1))(function)
+
+
+maximum, minimum = _pick(np.maximum), _pick(np.minimum)
+
+
+@reads((), (0,), (0,))
+def where(condition: Array, a: Any, b: Any) -> Any:
+    p, q = promote(a, b)
+    return np.where(condition, p, q), lambda dy: (None, fit(dy * condition, a), fit(dy * ~condition, b))
+
+
+@reads((1,), (0,))
+def matmul(a: Array, b: Array) -> Any:
+    """a @ b. Of two matrices it is a kernel."""
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)] or a.dtype != b.dtype:
+        raise RuntimeError(f"matmul: {a.dtype} of shape {a.shape} does not fit {b.dtype} of shape {b.shape}")
+    if a.ndim == 1 or b.ndim == 1:
+        return _vector_product(a, b)
+    if a.ndim == b.ndim == 2 and a.dtype in FLOATS:
+        return ops.linear(a, b.T), lambda dy: (ops.linear(dy, b), ops.linear(a.T, dy.T))
+    return a @ b, lambda dy: (fit(dy @ np.swapaxes(b, -1, -2), a), fit(np.swapaxes(a, -1, -2) @ dy, b))
+
+
+def _vector_product(a: Array, b: Array) -> Any:
+    """A vector on the left is a row, one on the right a column, and the result has no such axis."""
+    y, gradient = matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)
+    shape = (*y.shape[:-2], *y.shape[-2:-1] * (a.ndim > 1), *y.shape[-1:] * (b.ndim > 1))
+
+    def back(dy: Array) -> Any:
+        da, db = gradient(dy.reshape(y.shape))
+        return da.reshape(a.shape), db.reshape(b.shape)
+
+    return y.reshape(shape), back
+
+
+# -------------------------------------------------------------------------------------------- of one operand
+
+
+def _elementwise(name: str, forward: Any, derivative: Any, of: tuple[int, ...]) -> Any:
+    """y = forward(a), with derivative(a, y) for its slope."""
+
+    def function(a: Array) -> Any:
+        a = floating(a)
+        with np.errstate(all="ignore"):
+            y = forward(a)
+
+        def gradient(dy: Array) -> Any:
+            with np.errstate(all="ignore"):
+                return (dy * derivative(a, y),)
+
+        return y, gradient
+
+    function.__name__ = name
+    return reads(of)(function)
+
+
+exp = _elementwise("exp", np.exp, lambda a, y: y, (RESULT,))
+expm1 = _elementwise("expm1", np.expm1, lambda a, y: y + 1, (RESULT,))
+log = _elementwise("log", np.log, lambda a, y: 1 / a, (0,))
+log1p = _elementwise("log1p", np.log1p, lambda a, y: 1 / (1 + a), (0,))
+log2 = _elementwise("log2", np.log2, lambda a, y: 1 / (a * a.dtype.type(np.log(2))), (0,))
+log10 = _elementwise("log10", np.log10, lambda a, y: 1 / (a * a.dtype.type(np.log(10))), (0,))
+sqrt = _elementwise("sqrt", np.sqrt, lambda a, y: 0.5 / y, (RESULT,))
+rsqrt = _elementwise("rsqrt", lambda a: 1 / np.sqrt(a), lambda a, y: -0.5 * y / a, (0, RESULT))
+reciprocal = _elementwise("reciprocal", lambda a: 1 / a, lambda a, y: -y * y, (RESULT,))
+sin = _elementwise("sin", np.sin, lambda a, y: np.cos(a), (0,))
+cos = _elementwise("cos", np.cos, lambda a, y: -np.sin(a), (0,))
+
+
+@reads(())
+def negative(a: Array) -> Any:
+    return -a, lambda dy: (-dy,)
+
+
+@reads((0,))
+def absolute(a: Array) -> Any:
+    return np.abs(a), lambda dy: (dy * np.sign(a),)
+
+
+@reads((0,))
+def square(a: Array) -> Any:
+    return a * a, lambda dy: (2 * dy * a,)
+
+
+@reads((0,))
+def clamp(a: Array, min: Any = None, max: Any = None) -> Any:
+    if min is None and max is None:
+        raise ValueError("clamp: at least one of min and max must be a number")
+    y = np.clip(a, min, max)
+    return y, lambda dy: (dy * (y == a),)
+
+
+@reads(())
+def cast(a: Array, dtype: Any) -> Any:
+    """a in another type, copied always."""
+    return a.astype(dtype), (lambda dy: (dy.astype(a.dtype),)) if np.dtype(dtype).kind == "f" else None
+
+
+@reads(())
+def clone(a: Array) -> Any:
+    return a.copy(), lambda dy: (dy,)
+
+
+# --------------------------------------------------------------------------------------------- reductions
+
+
+def _axes(dim: Any) -> Any:
+    return tuple(dim) if isinstance(dim, (list, tuple)) else dim
+
+
+def spread(dy: Array, a: Array, dim: Any, keepdim: bool) -> Array:
+    """What a reduction over `dim` gave for `a`, repeated along it."""
+    if dim is not None and not keepdim:
+        dy = np.expand_dims(dy, _axes(dim))
+    return np.broadcast_to(dy, a.shape)
+
+
+@reads(())
+def sum(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
+    y = a.sum(axis=_axes(dim), keepdims=keepdim and dim is not None)
+    return y, lambda dy: (spread(dy, a, dim, keepdim),)
+
+
+@reads(())
+def mean(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
+    if a.dtype.kind != "f":
+        raise RuntimeError(f"mean: expected a floating-point tensor, got {a.dtype}; call float() first")
+    with np.errstate(all="ignore"):
+        y = a.sum(axis=_axes(dim), keepdims=keepdim and dim is not None)
+        count = a.dtype.type(a.size / max(y.size, 1)) if a.size else a.dtype.type(0)
+        return y / count, lambda dy: (spread(dy / count, a, dim, keepdim),)
+
+
+@reads((0,))
+def var(a: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
+    """Σ (a - mean)² / (n - correction)"""
+    axes = _axes(dim)
+    centred = a - a.mean(axis=axes, keepdims=True)
+    with np.errstate(all="ignore"):
+        total = (centred * centred).sum(axis=axes, keepdims=keepdim and dim is not None)
+        count = a.dtype.type(np.maximum(a.size / max(total.size, 1) - correction, 0))
+        return total / count, lambda dy: (spread(2 * dy / count, a, dim, keepdim) * centred,)
+
+
+@reads((0, RESULT))
+def extreme(a: Array, reduce: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    """max or min; equal ones share the gradient evenly, as torch's amax does."""
+    if a.size == 0:
+        raise RuntimeError(f"{reduce.__name__}: the tensor of shape {a.shape} has no elements")
+    y = reduce(a, axis=_axes(dim), keepdims=keepdim and dim is not None)
+
+    def gradient(dy: Array) -> Any:
+        chosen = a == spread(y, a, dim, keepdim)
+        return (spread(dy, a, dim, keepdim) * chosen / chosen.sum(axis=_axes(dim), keepdims=True, dtype=a.dtype),)
+
+    return y, gradient
+
+
+@reads((0, RESULT))
+def prod(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
+    y = a.prod(axis=_axes(dim), keepdims=keepdim and dim is not None)
+
+    def gradient(dy: Array) -> Any:
+        if (a == 0).any():
+            raise NotImplementedError("prod: the gradient at a zero is left out of fastmlp")
+        return (spread(dy * y, a, dim, keepdim) / a,)
+
+    return y, gradient
+
+
+# ------------------------------------------------------------------------------------------------- shapes
+
+
+@reads(())
+def reshape(a: Array, shape: tuple[int, ...]) -> Any:
+    return a.reshape(shape), lambda dy: (dy.reshape(a.shape),)
+
+
+@reads(())
+def permute(a: Array, axes: tuple[int, ...]) -> Any:
+    return a.transpose(axes), lambda dy: (dy.transpose(np.argsort([i % a.ndim for i in axes])),)
+
+
+@reads(())
+def expand(a: Array, shape: tuple[int, ...]) -> Any:
+    extra = len(shape) - a.ndim
+    whole = tuple(a.shape[i - extra] if size == -1 else size for i, size in enumerate(shape))
+    return np.broadcast_to(a, whole), lambda dy: (fit(dy, a),)
+
+
+@reads(())
+def index(a: Array, where: Any) -> Any:
+    parts = where if isinstance(where, tuple) else (where,)
+    several = any(isinstance(part, (list, np.ndarray)) for part in parts)  # an element may be picked more than once
+
+    def gradient(dy: Array) -> Any:
+        da = np.zeros(a.shape, a.dtype)
+        if several:
+            np.add.at(da, where, dy)
+        else:
+            da[where] = dy
+        return (da,)
+
+    return a[where], gradient
+
+
+@reads((), ())
+def gather(a: Array, indices: Array, dim: int) -> Any:
+    """a at `indices` along `dim`"""
+
+    def gradient(dy: Array) -> Any:
+        da = np.zeros(a.shape, a.dtype)
+        place = list(np.ogrid[tuple(map(slice, indices.shape))])
+        place[dim] = indices
+        np.add.at(da, tuple(place), dy)  # an index may come more than once
+        return da, None
+
+    return np.take_along_axis(a, indices, dim), gradient
+
+
+@reads()
+def cat(*arrays: Array, dim: int = 0) -> Any:
+    borders = np.cumsum([a.shape[dim] for a in arrays])[:-1]
+    return np.concatenate(arrays, dim), lambda dy: tuple(map(fit, np.split(dy, borders, dim), arrays))
+
+
+@reads()
+def stack(*arrays: Array, dim: int = 0) -> Any:
+    return np.stack(arrays, dim), lambda dy: tuple(map(fit, np.moveaxis(dy, dim, 0), arrays))

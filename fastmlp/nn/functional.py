@@ -1,0 +1,267 @@
+"""Layers as functions, by torch's names: activations, softmax, linear, dropout, normalization. (The losses are in
+loss_functions.py.)
+
+x may be a tensor or an array. `inplace=True` writes the result into x. Each of them is a call of `ops` on the tape.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from fastmlp.kernels.contract import ACTIVATIONS
+
+from .. import ops
+from ..autograd import Tensor, activation, array_of, linear, recorded, records, wrap
+from ..creation import as_tensor, default_generator
+from .loss_functions import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+
+# -------------------------------------------------------------------------------------------- activations
+
+
+def _activate(x: Any, name: str, params: dict[str, float], inplace: bool = False) -> Tensor:
+    if not isinstance(x, Tensor):
+        x = as_tensor(x)
+    y = activation(x, name, params)
+    return x._replace(y) if inplace else y
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0)"""
+    return _activate(input, "relu", {}, inplace)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6)"""
+    return _activate(input, "relu6", {}, inplace)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x where it is positive, else negative_slope · x. The slope is not negative."""
+    return _activate(input, "leaky_relu", {"negative_slope": negative_slope}, inplace)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))"""
+    return _activate(input, "sigmoid", {})
+
+
+def tanh(input: Tensor) -> Tensor:
+    return _activate(input, "tanh", {})
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where it is positive, else alpha · (exp(x) - 1). alpha is not negative."""
+    return _activate(input, "elu", {"alpha": alpha}, inplace)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """elu with the alpha and the scale of self-normalizing networks (Klambauer et al. 2017)"""
+    return _activate(input, "selu", {}, inplace)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """max(x, 0) + min(0, alpha · (exp(x / alpha) - 1)). alpha is positive."""
+    return _activate(input, "celu", {"alpha": alpha}, inplace)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x Φ(x); approximate="tanh": the formula with tanh."""
+    names = {"none": "gelu", "tanh": "gelu_tanh"}
+    if approximate not in names:
+        raise RuntimeError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
+    return _activate(input, names[approximate], {})
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x · sigmoid(x)"""
+    return _activate(input, "silu", {}, inplace)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x · tanh(softplus(x))"""
+    return _activate(input, "mish", {}, inplace)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
+    return _activate(input, "softplus", {"beta": beta, "threshold": threshold})
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)"""
+    return _activate(input, "softsign", {})
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log sigmoid(x)"""
+    return _activate(input, "logsigmoid", {})
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)"""
+    return _activate(input, "tanhshrink", {})
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x / 6 + 1/2, 0), 1)"""
+    return _activate(input, "hardsigmoid", {}, inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x · hardsigmoid(x)"""
+    return _activate(input, "hardswish", {}, inplace)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """min(max(x, min_val), max_val)"""
+    return _activate(input, "hardtanh", {"min_val": min_val, "max_val": max_val}, inplace)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x where |x| > lambd, else 0"""
+    return _activate(input, "hardshrink", {"lambd": lambd})
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd, and 0 where |x| <= lambd"""
+    return _activate(input, "softshrink", {"lambd": lambd})
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value"""
+    return _activate(input, "threshold", {"threshold": threshold, "value": value}, inplace)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """a · sigmoid(b), with a and b the halves of x along dim"""
+    size = input.shape[dim]
+    if size % 2:
+        raise RuntimeError(f"glu: expected an even size along dim {dim}, got shape {input.shape}")
+    lead = (slice(None),) * (dim % input.ndim)
+    return input[(*lead, slice(0, size // 2))] * sigmoid(input[(*lead, slice(size // 2, size))])
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x where it is positive, else weight · x; weight of one number, or one for each channel: axis 1 of x."""
+    xa, wa = array_of(input), array_of(weight)
+    y = wrap(ops.prelu(xa, wa))
+    if not records(input, weight):
+        return y
+    dx, dw = input.requires_grad, weight.requires_grad
+
+    def gradient(dy: Any) -> Any:
+        return ops.prelu_backward(dy, xa, wa, dx=dx, dweight=dw)
+
+    return recorded("prelu", y, (input, weight), gradient, (input, weight))
+
+
+# -------------------------------------------------------------------------------------- rows: softmax, norms
+
+
+def _axis(name: str, x: Tensor, dim: int | None) -> int:
+    if dim is not None:
+        return dim
+    dim = 0 if x.ndim in (0, 1, 3) else 1
+    warnings.warn(f"{name}: dim was not given, and {dim} was taken; say dim={dim} or dim=-1", stacklevel=4)
+    return dim
+
+
+def softmax(input: Tensor, dim: int | None = None) -> Tensor:
+    """exp(x) / Σ exp(x) along dim"""
+    dim = _axis("softmax", input, dim)
+    y = wrap(ops.softmax(array_of(input), dim))
+    if not records(input):
+        return y
+    ya = y._data
+    return recorded("softmax", y, (input,), lambda dy: (ops.softmax_backward(dy, ya, dim),), (y,))
+
+
+def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
+    """x - log Σ exp(x) along dim"""
+    dim = _axis("log_softmax", input, dim)
+    y = wrap(ops.log_softmax(array_of(input), dim))
+    if not records(input):
+        return y
+    ya = y._data
+    return recorded("log_softmax", y, (input,), lambda dy: (ops.log_softmax_backward(dy, ya, dim),), (y,))
+
+
+def softmin(input: Tensor, dim: int | None = None) -> Tensor:
+    """softmax(-x)"""
+    return softmax(-input, _axis("softmin", input, dim))
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x / max(‖x‖ₚ, eps) along dim"""
+    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
+
+
+# ------------------------------------------------------------------------------------------------ others
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """In training, each number is zero with probability p, and the others are divided by 1 - p; else x itself."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p: expected a probability, 0 to 1, got {p}")
+    refuse_inplace(inplace)
+    if not training or p == 0:
+        return input
+    seed = int(default_generator.rng.integers(2**63))
+    y = wrap(ops.dropout(array_of(input), p, seed))
+    if not records(input):
+        return y
+    return recorded("dropout", y, (input,), lambda dy: (ops.dropout(dy, p, seed),), ())
+
+
+def refuse_inplace(inplace: bool) -> None:
+    if inplace:
+        raise NotImplementedError("inplace=True is left out of fastmlp here; the activations have it")
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Integers (...) -> (..., num_classes) of int64, 1 at each integer's place. num_classes = -1: as many as needed."""
+    a = array_of(tensor)
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"tensor: expected integers, got {a.dtype}")
+    if a.size == 0 and num_classes < 0:
+        raise RuntimeError("num_classes: expected a number, as there is no label to tell it")
+    classes = int(a.max(initial=-1)) + 1 if num_classes < 0 else num_classes
+    if a.size and not 0 <= a.min() <= a.max() < classes:
+        raise RuntimeError(f"tensor: expected 0 to {classes - 1}, got {a.min()} to {a.max()}")
+    return wrap((a[..., None] == np.arange(classes)).astype(np.int64))
+
+
+__all__ = [
+    *(name for name in ACTIVATIONS if name not in ("identity", "gelu_tanh")),
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "glu",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "prelu",
+    "smooth_l1_loss",
+    "softmax",
+    "softmin",
+]
