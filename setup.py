@@ -112,6 +112,8 @@ setup(
             kernel_module("activations"),
             kernel_module("softmax"),
             kernel_module("losses"),
+            kernel_module("normalize"),
+            kernel_module("dropout"),
         ],
         include_path=[str(HERE)],
         compiler_directives={"language_level": 3, "binding": True, "embedsignature": True},

@@ -10,10 +10,11 @@ that reads a wrong element cannot hide it.
 This module may import numpy and `contract` only.
 """
 
-from .activations import OTHER_PARAMS, activation, activation_cases
+from .activations import OTHER_PARAMS, activation, activation_cases, prelu
 from .draw import LAYOUTS, Case, Draw, between_gaps, lay_out, special_values, widen
 from .linear import linear_backward, linear_cases, linear_forward
 from .losses import cross_entropy, find_bad_label, loss_cases
+from .normalize import dropout, dropout_cases, normalize, normalize_cases
 from .rows import row_cases, softmax
 
 __all__ = [
@@ -25,10 +26,13 @@ __all__ = [
     "all_cases",
     "between_gaps",
     "cross_entropy",
+    "dropout",
     "find_bad_label",
     "lay_out",
     "linear_backward",
     "linear_forward",
+    "normalize",
+    "prelu",
     "softmax",
     "special_values",
     "widen",
@@ -37,5 +41,5 @@ __all__ = [
 
 def all_cases() -> list[Case]:
     """The selection, every id once."""
-    groups = (linear_cases, activation_cases, row_cases, loss_cases)
+    groups = (linear_cases, activation_cases, row_cases, normalize_cases, dropout_cases, loss_cases)
     return list({case.id: case for group in groups for case in group()}.values())

@@ -6,10 +6,18 @@ the extension is not built, ValueError where FASTMLP_ISA or FASTMLP_NUM_THREADS 
 """
 
 from . import engine  # first: it chooses the tables that the other modules read
-from .activations import activation_backward, activation_forward
+from .activations import activation_backward, activation_forward, prelu_backward, prelu_forward
+from .dropout import dropout
 from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, set_num_threads
 from .linear import linear_backward, linear_forward
 from .losses import cross_entropy, find_bad_label
+from .normalize import (
+    batch_norm_apply,
+    batch_norm_backward,
+    batch_norm_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .threads import default_num_threads
 
@@ -17,16 +25,24 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "available_isas",
+    "batch_norm_apply",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "built_isas",
     "cross_entropy",
+    "dropout",
     "find_bad_label",
     "fma_peak",
     "get_num_threads",
     "isa",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward",
     "linear_forward",
     "log_softmax_backward",
     "log_softmax_forward",
+    "prelu_backward",
+    "prelu_forward",
     "set_num_threads",
     "softmax_backward",
     "softmax_forward",
