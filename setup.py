@@ -96,6 +96,7 @@ setup(
         "fastmlp.nn",
         "fastmlp.io",
         "fastmlp.ops",
+        "fastmlp.train",
         "fastmlp.optim",
         "fastmlp.kernels",
         "fastmlp.kernels.cases",
