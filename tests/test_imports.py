@@ -25,8 +25,13 @@ ROOMS = {
     "fastmlp.checks": {"fastmlp._fast", CONTRACT},
     "fastmlp._fast": set(),
     "fastmlp.printing": {"fastmlp.checks"},
-    "fastmlp.io": {"fastmlp.checks"},
+    "fastmlp.io": {"fastmlp.checks", "fastmlp.autograd"},
     "fastmlp.metrics": {"fastmlp.checks"},
+    "fastmlp.data": {"fastmlp.checks", "fastmlp.autograd", "fastmlp.creation"},
+    "fastmlp.train": {
+        f"fastmlp.{name}" for name in "checks autograd creation data metrics nn optim plots".split()
+    },  # plots when they are asked for
+    "fastmlp.plots": {"fastmlp.checks", "fastmlp.autograd", "fastmlp.nn", "fastmlp.train"},
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
     CONTRACT: set(),
@@ -38,6 +43,8 @@ ROOMS["fastmlp.bench"] = set(ROOMS)  # it stands above all of them
 #: other people's packages, beside NumPy and the standard library, that a room may import
 LIBRARIES = {
     f"{KERNELS}.cython_cpu": {"cython", "libc", "cpython"},
+    "fastmlp.train": {"rich"},  # where it is installed
+    "fastmlp.plots": {"matplotlib"},
     "fastmlp.bench": {"torch", "threadpoolctl"},
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import Tensor, array_of
 from ..checks import Array
 
 SCALARS = (str, int, float, bool, type(None))
@@ -40,10 +41,16 @@ def rebuild(arrays: dict[str, Array], structure: str) -> dict[Any, Any]:
 
 
 def _is_array(value: Any) -> bool:
-    """An ndarray, a NumPy scalar or a Tensor, which has `detach`."""
+    """An ndarray, a NumPy scalar, or a tensor, ours or torch's, which has `detach`."""
     if isinstance(value, SCALARS):  # np.float64 is a float
         return False
     return isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "detach")
+
+
+def _array(value: Any) -> Array:
+    if isinstance(value, Tensor):
+        return array_of(value)  # numpy() would make it known as an array that may change at any time
+    return np.asarray(value.detach() if hasattr(value, "detach") else value)
 
 
 def _encoded(value: Any, name: str, arrays: dict[str, Array]) -> Any:
@@ -51,7 +58,7 @@ def _encoded(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     if _is_array(value):
         if name in arrays:
             raise ValueError(f"state: two arrays would be called {name!r}")
-        arrays[name] = np.asarray(value.detach() if hasattr(value, "detach") else value)
+        arrays[name] = _array(value)
         return {"array": name}
     if isinstance(value, SCALARS):
         return value
