@@ -59,7 +59,7 @@ def test_nonfinite_gradients(torch, bad):
     grads[1][3] = bad
     params, reference = parameters(grads), theirs(torch, grads)
     before = [g.copy() for g in grads]
-    with pytest.raises(RuntimeError, match="error_if_nonfinite: the total norm of order 2.0 is"):
+    with pytest.raises(RuntimeError, match="error_if_nonfinite: the total norm"):
         clip_grad_norm_(params, 1.0, error_if_nonfinite=True)
     for p, g in zip(params, before):
         np.testing.assert_array_equal(p.grad.numpy(), g)

@@ -14,7 +14,7 @@ CONTRACT = f"{KERNELS}.contract"
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
     "fastmlp": {f"fastmlp.{name}" for name in "ops backend nn optim autograd creation functions printing".split()},
-    "fastmlp.optim": {"fastmlp.ops", "fastmlp.checks", "fastmlp.autograd"},
+    "fastmlp.optim": {"fastmlp.ops", "fastmlp.checks", "fastmlp.autograd", "fastmlp._fast"},
     "fastmlp.nn": {"fastmlp.ops", "fastmlp.checks", "fastmlp.autograd", "fastmlp.creation", CONTRACT},
     "fastmlp.functions": {"fastmlp.autograd", "fastmlp.gradients", "fastmlp.nn"},
     "fastmlp.creation": {"fastmlp.autograd", "fastmlp.gradients", "fastmlp.checks"},

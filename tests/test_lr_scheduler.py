@@ -15,8 +15,15 @@ OPTIONS = {
     "MultiStepLR": ({"milestones": [3, 10, 10, 40]}, {"milestones": (5,), "gamma": 2.0}, {"milestones": []}),
     "ExponentialLR": ({"gamma": 0.97}, {"gamma": 1.02}),
     "CosineAnnealingLR": ({"T_max": 50}, {"T_max": 13, "eta_min": 0.001}, {"T_max": 1}, {"T_max": 20, "eta_min": 0.2}),
-    "LinearLR": ({}, {"start_factor": 0.01, "total_iters": 30}, {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 20}),
-    "LambdaLR": ({"lr_lambda": lambda epoch: 0.95**epoch}, {"lr_lambda": [lambda epoch: 1 / (1 + epoch), lambda epoch: 2]}),
+    "LinearLR": (
+        {},
+        {"start_factor": 0.01, "total_iters": 30},
+        {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 20},
+    ),
+    "LambdaLR": (
+        {"lr_lambda": lambda epoch: 0.95**epoch},
+        {"lr_lambda": [lambda epoch: 1 / (1 + epoch), lambda epoch: 2]},
+    ),
     "OneCycleLR": (
         {"max_lr": 0.5, "total_steps": STEPS},
         {"max_lr": [0.5, 0.1], "epochs": 5, "steps_per_epoch": 12, "anneal_strategy": "linear"},
@@ -84,8 +91,9 @@ def test_sequence_as_torch(torch, name, i, kind):
 @pytest.mark.parametrize("name, i", [case for case in CASES if case[0] in CHAINABLE])
 def test_goes_on_from_a_learning_rate_that_was_changed(torch, name, i):
     a, b = ours(), theirs(torch)
-    schedulers = getattr(lr_scheduler, name)(a, **OPTIONS[name][i]), getattr(torch.optim.lr_scheduler, name)(b, **OPTIONS[name][i])
-    assert_same(sequence(a, schedulers[0], change=17), sequence(b, schedulers[1], change=17))
+    mine = getattr(lr_scheduler, name)(a, **OPTIONS[name][i])
+    reference = getattr(torch.optim.lr_scheduler, name)(b, **OPTIONS[name][i])
+    assert_same(sequence(a, mine, change=17), sequence(b, reference, change=17))
 
 
 def test_two_schedules_at_once(torch):
@@ -140,7 +148,8 @@ def test_plateaus_as_torch(torch, options):
     metrics = np.abs(np.random.default_rng(3).standard_normal(STEPS)) + np.linspace(3, 1, STEPS)
     metrics[20] = np.nan
     a, b = ours(), theirs(torch)
-    first, reference = lr_scheduler.ReduceLROnPlateau(a, **options), torch.optim.lr_scheduler.ReduceLROnPlateau(b, **options)
+    first = lr_scheduler.ReduceLROnPlateau(a, **options)
+    reference = torch.optim.lr_scheduler.ReduceLROnPlateau(b, **options)
     second = lr_scheduler.ReduceLROnPlateau(ours(), **options)
     for i, metric in enumerate(metrics):
         if i == 30:  # another one takes over
@@ -169,8 +178,10 @@ REFUSED = [
      "lr_lambda: expected 2 values, one for each group of parameters, got 1"),
     (lambda o: lr_scheduler.OneCycleLR(o, 0.1), ValueError,
      "total_steps: expected it, or both of epochs and steps_per_epoch, got neither"),
-    (lambda o: lr_scheduler.OneCycleLR(o, 0.1, epochs=-1, steps_per_epoch=3), ValueError, "epochs: expected 1 or more, got -1"),
-    (lambda o: lr_scheduler.OneCycleLR(o, 0.1, 9, pct_start=2), ValueError, "pct_start: expected a number from 0 to 1, got 2"),
+    (lambda o: lr_scheduler.OneCycleLR(o, 0.1, epochs=-1, steps_per_epoch=3), ValueError,
+     "epochs: expected 1 or more, got -1"),
+    (lambda o: lr_scheduler.OneCycleLR(o, 0.1, 9, pct_start=2), ValueError,
+     "pct_start: expected a number from 0 to 1, got 2"),
     (lambda o: lr_scheduler.OneCycleLR(o, 0.1, 9, anneal_strategy="up"), ValueError,
      "anneal_strategy: expected 'cos' or 'linear', got 'up'"),
     (lambda o: lr_scheduler.OneCycleLR(ours("Adagrad"), 0.1, 9), ValueError,

@@ -1,8 +1,9 @@
 """One step of an optimizer, all parameters in one call, in place.
 
-Every function takes lists with an array for each parameter: params, grads, and each kind of state; a kind that is not kept is
-None. All arrays are float32, or all float64. params and state are written, so they must be C-contiguous and writable; grads
-may have any strides. The arrays of one parameter have one shape and do not overlap. Names and formulas are torch.optim's.
+Every function takes lists with an array for each parameter: params, grads, and each kind of state; a kind that is not
+kept is None. All arrays are float32, or all float64. params and state are written, so they must be C-contiguous and
+writable; grads may have any strides. The arrays of one parameter have one shape and do not overlap. Names and formulas
+are torch.optim's.
 """
 
 from __future__ import annotations
@@ -113,7 +114,10 @@ def adagrad(
     maximize: bool = False,
     backend: str | None = None,
 ) -> None:
-    """Adagrad (Duchi et al. 2011). state_sums: of the squares; they begin with any numbers >= 0. step: 1 in the first call."""
+    """Adagrad (Duchi et al. 2011).
+
+    state_sums: of the squares; they begin with any numbers >= 0. step: 1 in the first call.
+    """
     kernel = active(backend).adagrad
     grads, numbers, written = _ready("adagrad", grads, (lr, lr_decay, weight_decay, eps), (params, state_sums), 2)
     if not lr_decay >= 0:

@@ -8,10 +8,10 @@ import numpy as np
 
 from .. import ops
 from ..checks import Array, number
-from .optimizer import Group, Optimizer, Params, State, check_betas, check_nonnegative
+from .optimizer import Arrays, Group, Optimizer, Params, State, States, check_betas, check_nonnegative
 
 
-def _of(states: list[State], name: str) -> list[Array]:
+def _of(states: States, name: str) -> Arrays:
     return [state[name] for state in states]
 
 
@@ -50,7 +50,7 @@ class SGD(Optimizer):
     def _fresh(self, p: Array, group: Group) -> State:
         return _zeros(p, "momentum_buffer") if group["momentum"] != 0 else {}
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: int | None) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: int | None) -> None:
         ops.sgd(
             params,
             grads,
@@ -95,7 +95,7 @@ class Adam(Optimizer):
         more = ("max_exp_avg_sq",) if group["amsgrad"] else ()
         return {"step": 0} | _zeros(p, "exp_avg", "exp_avg_sq", *more)
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: Any) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         beta1, beta2 = group["betas"]
         ops.adam(
             params,
@@ -165,7 +165,7 @@ class RMSprop(Optimizer):
         more = ("momentum_buffer",) * (group["momentum"] > 0) + ("grad_avg",) * bool(group["centered"])
         return {"step": 0} | _zeros(p, "square_avg", *more)
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: Any) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         ops.rmsprop(
             params,
             grads,
@@ -208,7 +208,7 @@ class Adagrad(Optimizer):
     def _fresh(self, p: Array, group: Group) -> State:
         return {"step": 0, "sum": np.full(p.shape, group["initial_accumulator_value"], p.dtype)}
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: Any) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         ops.adagrad(
             params,
             grads,
@@ -249,7 +249,7 @@ class Adadelta(Optimizer):
     def _fresh(self, p: Array, group: Group) -> State:
         return {"step": 0} | _zeros(p, "square_avg", "acc_delta")
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: Any) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         ops.adadelta(
             params,
             grads,
@@ -292,9 +292,10 @@ class NAdam(Optimizer):
     def _fresh(self, p: Array, group: Group) -> State:
         return {"step": 0, "mu_product": 1.0} | _zeros(p, "exp_avg", "exp_avg_sq")
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: Any) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         beta1, beta2 = group["betas"]
-        for product in {state["mu_product"] for state in states}:  # one, unless betas were changed between skipped steps
+        # one product for all, unless betas were changed while some of them skipped steps
+        for product in {state["mu_product"] for state in states}:
             alike = [i for i, state in enumerate(states) if state["mu_product"] == product]
             some = [states[i] for i in alike]
             next_product = ops.nadam(
@@ -345,7 +346,7 @@ class RAdam(Optimizer):
     def _fresh(self, p: Array, group: Group) -> State:
         return {"step": 0} | _zeros(p, "exp_avg", "exp_avg_sq")
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: Any) -> None:
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         beta1, beta2 = group["betas"]
         ops.radam(
             params,

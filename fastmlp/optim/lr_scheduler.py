@@ -1,7 +1,7 @@
-"""Schedules of learning rates. `step` is called after each epoch, or after each batch for OneCycleLR, and sets group["lr"].
+"""Schedules of learning rates: `step`, called after each epoch, or each batch for OneCycleLR, sets group["lr"].
 
-Those that multiply the learning rate go on from what they find there, so that several can be used together and anybody may
-change it meanwhile. The sequences are torch's.
+Those that multiply the learning rate go on from what they find there, so that several can be used together and anybody
+may change it meanwhile. The sequences are torch's.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _checked(optimizer: Any) -> Optimizer:
 
 
 class LambdaLR(LRScheduler):
-    """initial lr · lr_lambda(epoch). lr_lambda: a function, or a list with one for each group; functions are not saved."""
+    """initial lr · lr_lambda(epoch). lr_lambda: a function, or a list, one for each group; functions are not saved."""
 
     _unsaved = ("optimizer", "lr_lambdas")
 
@@ -193,7 +193,7 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        """Each from the last one, in the ratio of the cosines; from the bottom, where there is no ratio, by the first rise."""
+        """From the last one in the ratio of the cosines; from the bottom, where there is none, by the first rise."""
         lrs, low = self._lrs(), self.eta_min
         if self._is_initial:
             return lrs
@@ -216,12 +216,12 @@ def _along_line(start: float, end: float, share: float) -> float:
 
 
 class OneCycleLR(LRScheduler):
-    """The learning rate up to max_lr and down to almost nothing, momentum (or beta1) the other way (Smith & Topin 2019).
+    """The learning rate up to max_lr and down to almost nothing, momentum or beta1 the other way (Smith & Topin 2019).
 
     It begins with max_lr / div_factor, is at its top after pct_start of all steps and ends with
-    max_lr / div_factor / final_div_factor. three_phase: down to where it began first, as steeply as up, and then to the end.
-    All steps are total_steps, or epochs · steps_per_epoch; `step` is called after each batch. Values may be lists, with one
-    for each group.
+    max_lr / div_factor / final_div_factor. three_phase: first down to where it began, as steeply, then to the end.
+    All steps are total_steps, or epochs · steps_per_epoch; `step` is called after each batch. max_lr and the limits of
+    momentum may be lists, with one for each group.
     """
 
     def __init__(
@@ -254,12 +254,13 @@ class OneCycleLR(LRScheduler):
         self.anneal_strategy = anneal_strategy
         self.phases = _phases(self.total_steps, pct_start, three_phase)
         self.cycle_momentum = cycle_momentum
-        limits = [_per_group(*named, optimizer) for named in (("max_momentum", max_momentum), ("base_momentum", base_momentum))]
         max_lrs = _per_group("max_lr", max_lr, optimizer)
+        highest = _per_group("max_momentum", max_momentum, optimizer)
+        lowest = _per_group("base_momentum", base_momentum, optimizer)
         if cycle_momentum and not {"betas", "momentum"} & set(optimizer.defaults):
             raise ValueError(f"cycle_momentum: {type(optimizer).__name__} has neither momentum nor betas")
         if last_epoch == -1:
-            for group, top, high, low in zip(groups, max_lrs, *limits):
+            for group, top, high, low in zip(groups, max_lrs, highest, lowest):
                 group["initial_lr"], group["max_lr"] = top / div_factor, top
                 group["min_lr"] = group["initial_lr"] / final_div_factor
                 if cycle_momentum:
@@ -362,7 +363,7 @@ class ReduceLROnPlateau(LRScheduler):
     def _reduce(self) -> None:
         groups = self.optimizer.param_groups
         if len(self.min_lrs) != len(groups):
-            raise ValueError(f"min_lrs: expected one for each of {len(groups)} groups of parameters, got {len(self.min_lrs)}")
+            raise ValueError(f"min_lrs: expected one for each of {len(groups)} groups, got {len(self.min_lrs)}")
         for group, least in zip(groups, self.min_lrs):
             lr = max(group["lr"] * self.factor, least)
             if group["lr"] - lr > self.eps:

@@ -16,15 +16,17 @@ from ..checks import Array, number
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Group = dict[str, Any]
 State = dict[str, Any]
-Batch = tuple[list[Tensor], list[Array], list[Array], list[State]]  # parameters, their arrays, gradients and state
+Arrays = list[Array]
+States = list[State]
 
 try:
     from .._fast import batches
 except ModuleNotFoundError:  # not built
 
-    def batches(params: list[Tensor], state: dict[Tensor, State]) -> dict[Any, Batch]:
-        """The parameters with a gradient in groups that one call can take: alike in steps so far and in dtype. That is the key."""
-        found: dict[Any, Batch] = {}
+    def batches(params: Any, state: Any) -> Any:
+        """Those with a gradient that one call can take: (steps so far, bytes of a number) -> parameters, their arrays,
+        gradients and state."""
+        found: dict[Any, Any] = {}
         for p in params:
             grad = p.grad
             if grad is not None:
@@ -44,8 +46,8 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {"step": int, "mu_product": float}
 class Optimizer:
     """Groups of parameters, each with its own options, and what the optimizer remembers of each parameter.
 
-    params: tensors, or (name, tensor) pairs, or dicts with such under "params" and, by their names, the options in which
-    that group differs from `defaults`. left_out: see LEFT_OUT.
+    params: tensors, or (name, tensor) pairs, or dicts with such under "params" and, by their names, the options in
+    which that group differs from `defaults`. left_out: see LEFT_OUT.
 
     param_groups: a dict for each group, its tensors under "params"; options may be changed at any time.
     state: tensor -> its arrays, by torch's names; filled in the first step with a gradient.
@@ -73,7 +75,7 @@ class Optimizer:
             if name not in self._left_out:
                 raise TypeError(f"{type(self).__name__}: unexpected keyword argument {name!r}")
             if value is not None and value is not False:
-                raise ValueError(f"{name}: fastmlp has one implementation of every optimizer; expected None or False, got {value!r}")
+                raise ValueError(f"{name}: expected None or False, as there is one implementation here, got {value!r}")
         return {name: given.get(name, LEFT_OUT[name]) for name in self._left_out}
 
     # ------------------------------------------------------------------------------------- what subclasses have
@@ -85,9 +87,11 @@ class Optimizer:
         """The state of a parameter before its first step; "step" is 0 if it counts."""
         return {}
 
-    def _update(self, group: Group, params: list[Array], grads: list[Array], states: list[State], step: int | None) -> None:
-        """One step of these parameters, in place. step: how many each has had; None for those that do not count, but for
-        their first."""
+    def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: int | None) -> None:
+        """One step of these parameters, in place.
+
+        step: how many each has had; where they are not counted, 0 before the first and None later.
+        """
         raise NotImplementedError(f"{type(self).__name__}: neither step() nor _update() is defined")
 
     # -------------------------------------------------------------------------------------------------- groups
@@ -105,7 +109,7 @@ class Optimizer:
         names = [item[0] for item in listed if isinstance(item, tuple)]
         params = [item[1] if isinstance(item, tuple) else item for item in listed]
         if names and len(names) != len(params):
-            raise ValueError(f"params: expected names for all or for none, got {len(names)} for {len(params)} parameters")
+            raise ValueError(f"params: expected names for all or none, got {len(names)} for {len(params)} parameters")
         group = self.defaults | param_group | {"params": params} | ({"param_names": names} if names else {})
         self._check_params(params)
         if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
@@ -149,7 +153,7 @@ class Optimizer:
         return loss
 
     def _step(
-        self, group: Group, step: int | None, params: list[Tensor], arrays: list[Array], grads: list[Array], states: list[State]
+        self, group: Group, step: int | None, params: list[Tensor], arrays: Arrays, grads: Arrays, states: States
     ) -> None:
         if step == 0:
             states = [state or self._fresh(a, group) for state, a in zip(states, arrays)]
@@ -165,7 +169,8 @@ class Optimizer:
     # -------------------------------------------------------------------------------------------------- saving
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of options and state, in torch's layout: {"state": {index: {...}}, "param_groups": [{..., "params": [index]}]}."""
+        """A copy of state and options in torch's layout, where a parameter is an index, counted through all groups:
+        {"state": {index: {...}}, "param_groups": [{..., "params": [index, ...]}, ...]}."""
         params = list(chain.from_iterable(group["params"] for group in self.param_groups))
         index = {id(p): i for i, p in enumerate(params)}
         return {
@@ -178,7 +183,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, here or in torch; the parameters in their order are the same. Copies all arrays."""
+        """Take over a copy of what `state_dict` gave, here or in torch, for the same parameters in the same order."""
         saved = state_dict["param_groups"]
         ours, theirs = ([len(group["params"]) for group in groups] for groups in (self.param_groups, saved))
         if ours != theirs:
@@ -209,7 +214,9 @@ def _restored(index: int, kept: dict[str, Any], p: Array) -> State:
         elif value is not None:
             state[name] = np.asarray(value).astype(p.dtype, order="C", copy=True)
             if state[name].shape != p.shape:
-                raise ValueError(f"state_dict: {name} of parameter {index}: expected shape {p.shape}, got {state[name].shape}")
+                raise ValueError(
+                    f"state_dict: {name} of parameter {index}: expected shape {p.shape}, got {state[name].shape}"
+                )
     return state
 
 

@@ -68,7 +68,8 @@ def update(
         return arrays
 
     sizes = tuple("x".join(map(str, shape)) or "scalar" for shape in shapes)
-    options = {"shapes": sizes if shapes != SHAPES else "", "amsgrad": amsgrad, "centered": centered, "special": special}
+    options = {"shapes": sizes if shapes != SHAPES else ""}
+    options |= {"amsgrad": amsgrad, "centered": centered, "special": special}
     options |= {name: name if value is True else f"{name}{value}" for name, value in numbers.items()}
     return case_of(kernel, (len(shapes),), dtype, options, draw, outputs, start)
 

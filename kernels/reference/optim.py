@@ -1,10 +1,11 @@
 """The optimizers' updates of parameters and state, in place.
 
-params, grads and each kind of state are lists of arrays, one for each parameter; the shapes of one parameter's arrays are
-alike. Formulas, their order and where eps sits are those of torch.optim. Sources: SGD with momentum, Sutskever et al. 2013 ·
-Adam, Kingma & Ba 2015 · AdamW (decoupled weight decay), Loshchilov & Hutter 2019 · AMSGrad, Reddi et al. 2018 ·
-RMSprop, Hinton 2012, centered, Graves 2013 · Adagrad, Duchi et al. 2011 · Adadelta, Zeiler 2012 ·
-NAdam, Dozat 2016 · RAdam, Liu et al. 2020.
+params, grads and each kind of state are lists of arrays, one for each parameter, whose arrays have one shape. Formulas,
+their order and where eps sits are those of torch.optim.
+
+Sources: SGD with momentum, Sutskever et al. 2013 · Adam, Kingma & Ba 2015 · decoupled weight decay, Loshchilov &
+Hutter 2019 · AMSGrad, Reddi et al. 2018 · RMSprop, Hinton 2012, centered, Graves 2013 · Adagrad, Duchi et al. 2011 ·
+Adadelta, Zeiler 2012 · NAdam, Dozat 2016 · RAdam, Liu et al. 2020.
 """
 
 import numpy as np

@@ -273,6 +273,38 @@ static void test_dropout(const struct kernels *t) {
     free(x.data), free(y.data);
 }
 
+/* A step of sgd, or of adam, on two parameters that lie in one array. */
+static void test_optimizer(const struct kernels *t, int is_adam, ptrdiff_t count) {
+    const struct sgd s = {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.25, .nesterov = 1};
+    const struct adam a = {.lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.25, .decoupled = 1, .step = 2};
+    const ptrdiff_t first = count / 3;
+    const size_t size = (size_t)t->bits / 8;
+    struct array p = noise(count, t->bits, 1), g = noise(count, t->bits, 1), m = noise(count, t->bits, 1);
+    struct array v = array(count, t->bits), before = array(count, t->bits), average = array(count, t->bits);
+    for (ptrdiff_t i = 0; i < count; i++) set(v, i, 1 + uniform()), set(before, i, get(p, i)), set(average, i, get(m, i));
+    struct array square = array(count, t->bits);
+    memcpy(square.data, v.data, (size_t)count * size);
+    char *squares = is_adam ? v.data : NULL;
+    const size_t at = (size_t)first * size;
+    const struct optimized each[2] = {
+        {0, first, p.data, g.data, {m.data, squares, NULL}},
+        {first, count - first, p.data + at, g.data + at, {m.data + at, squares ? squares + at : NULL, NULL}}};
+    if (is_adam) t->adam(each, 2, &a);
+    else t->sgd(each, 2, &s);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double w = get(before, i), x = get(g, i) + (is_adam ? 0 : s.weight_decay * w);
+        const double m1 = is_adam ? a.beta1 * get(average, i) + (1 - a.beta1) * x : s.momentum * get(average, i) + x;
+        const double v1 = a.beta2 * get(square, i) + (1 - a.beta2) * x * x;
+        const double root = sqrt(v1 / (1 - a.beta2 * a.beta2)) + a.eps;
+        const double want = is_adam ? w * (1 - a.lr * a.weight_decay) - a.lr / (1 - a.beta1 * a.beta1) * m1 / root
+                                    : w - s.lr * (x + s.momentum * m1);
+        expect(t, is_adam ? "adam" : "sgd", i, get(p, i), want, 8 * unit(t) * (fabs(w) + 1 / (is_adam ? root : 1)));
+        expect(t, "momentum", i, get(m, i), m1, 16 * unit(t));
+        if (is_adam) expect(t, "squares", i, get(v, i), v1, 16 * unit(t));
+    }
+    free(p.data), free(g.data), free(m.data), free(v.data), free(before.data), free(average.data), free(square.data);
+}
+
 int main(void) {
     static const ptrdiff_t sizes[][3] = {{1, 10, 64},   {1, 1, 1},    {2, 3, 5},    {5, 7, 300},  {9, 40, 33},
                                          {33, 17, 10},  {100, 64, 32}, {31, 33, 65}, {130, 70, 50}, {64, 300, 17},
@@ -292,6 +324,8 @@ int main(void) {
                 test_dropout(t);
                 test_rows(t, 37, 10), test_rows(t, 3, 1), test_rows(t, 5, 1000), test_rows(t, 2, 129);
                 test_losses(t, 101), test_losses(t, 30001);
+                for (int is_adam = 0; is_adam <= 1; is_adam++)
+                    test_optimizer(t, is_adam, 0), test_optimizer(t, is_adam, 101), test_optimizer(t, is_adam, 300001);
                 printf("%s, float%d, %d threads: %s\n", *isa, bits, threads, failures ? "WRONG" : "right");
             }
     }
