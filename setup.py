@@ -117,6 +117,8 @@ setup(
             kernel_module("softmax"),
             kernel_module("losses"),
             kernel_module("optim"),
+            kernel_module("normalize"),
+            kernel_module("dropout"),
         ],
         include_path=[str(HERE)],
         compiler_directives={"language_level": 3, "binding": True, "embedsignature": True},

@@ -202,12 +202,13 @@ def linear_gradients(dy, x, w, saved, dx, dw, db, accumulate):
 def updatable(grads, tuple numbers, tuple written, Py_ssize_t required):
     """May an optimizer's kernel take these as they are? Lists of plain arrays, those of one parameter of one shape and without
     a byte in common. written: params, then each kind of state; None after the first `required`: that kind is not kept."""
-    cdef Py_ssize_t i, kind, other, count
+    cdef Py_ssize_t i, kind, other, places, bytes, count
+    cdef char *place[8]
+    if type(grads) is not list or len(written) >= 8:
+        return False
     for number in numbers:
         if type(number) is not float and type(number) is not int:
             return False
-    if type(grads) is not list:
-        return False
     count = len(<list>grads)
     for kind in range(len(written)):
         if type(written[kind]) is list:
@@ -219,13 +220,38 @@ def updatable(grads, tuple numbers, tuple written, Py_ssize_t required):
         grad = (<list>grads)[i]
         if not (_is_plain(grad, _float_type((<list>grads)[0])) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>grad)):
             return False
-        for kind in range(len(written)):
-            if written[kind] is None:
+        bytes = cnp.PyArray_NBYTES(<cnp.ndarray>grad)
+        place[0], places = <char *>cnp.PyArray_DATA(<cnp.ndarray>grad), 1
+        for arrays in written:
+            if arrays is None:
                 continue
-            a = (<list>written[kind])[i]
-            if not (_is_target(a, cnp.PyArray_TYPE(<cnp.ndarray>grad)) and _same_shape(a, grad) and _apart(a, grad)):
+            a = (<list>arrays)[i]
+            if not (_is_target(a, cnp.PyArray_TYPE(<cnp.ndarray>grad)) and _same_shape(a, grad)):
                 return False
-            for other in range(kind):
-                if written[other] is not None and not _apart(a, (<list>written[other])[i]):
+            place[places] = <char *>cnp.PyArray_DATA(<cnp.ndarray>a)
+            for other in range(places):
+                if place[other] < place[places] + bytes and place[places] < place[other] + bytes:
                     return False
+            places += 1
     return True
+
+
+def batches(list params, state):
+    """As in optim/optimizer.py, where it also stands in Python."""
+    cdef dict found = {}
+    cdef dict kept
+    cdef tuple batch
+    for p in params:
+        grad = p.grad
+        if grad is not None:
+            kept, array = state[p], p._data
+            key = (kept.get("step") if kept else 0, array.itemsize)
+            if key in found:
+                batch = found[key]
+            else:
+                batch = found[key] = ([], [], [], [])
+            (<list>batch[0]).append(p)
+            (<list>batch[1]).append(array)
+            (<list>batch[2]).append(grad._data)
+            (<list>batch[3]).append(kept)
+    return found

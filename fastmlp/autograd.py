@@ -436,6 +436,10 @@ class Tensor(Methods):
 
     def _replace(self, result: Tensor) -> Tensor:
         """a += b and the like: the values of `result` into this tensor's memory, its gradient with it."""
+        if self._job is not None:  # it has no memory yet
+            self._job, self._data, self._storage = None, array_of(result), result._storage
+            self._node, self._requires_grad = result._node, result._requires_grad
+            return self
         if self._requires_grad and self._node is None and _mode.enabled:
             raise RuntimeError("in-place change of a leaf tensor that requires grad; do it within no_grad()")
         value = array_of(result)
@@ -443,7 +447,6 @@ class Tensor(Methods):
             raise RuntimeError(
                 f"in-place change: {value.dtype} of shape {value.shape} does not fit into {self.dtype} of {self.shape}"
             )
-        array_of(self)
         before_write((self,))
         self._data[...] = value
         if result._node is not None:

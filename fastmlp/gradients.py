@@ -85,7 +85,7 @@ def fit(g: Array, like: Any) -> Any:
         axes = tuple(range(extra)) + tuple(
             i + extra for i, size in enumerate(like.shape) if size == 1 and g.shape[i + extra] != 1
         )
-        g = g.sum(axis=axes).reshape(like.shape)
+        g = np.asarray(g.sum(axis=axes)).reshape(like.shape)
     return g if g.dtype is like.dtype else g.astype(like.dtype)
 
 

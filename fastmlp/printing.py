@@ -144,19 +144,22 @@ def _edges(a: Array) -> Array:
 def _formatter(shown: Array) -> tuple[Callable[[Any], str], int]:
     """-> the function that writes one element, and the width that the elements share.
 
-    The width is that of the longest; among floats zeros, infinities and NaN do not count.
+    The width is that of the longest; among floats zeros, infinities and NaN do not count. With sci_mode=False there is
+    room for the notation that would have been chosen, as in torch up to 2.6 and in what is written about it.
     """
     if shown.dtype.kind != "f":
         return str, max([1, *(len(str(value)) for value in shown.ravel().tolist())])
     flat = shown.ravel().astype(np.float64)
     counted = flat[np.isfinite(flat) & (flat != 0)]
-    write = _float_writer(counted)
-    return write, max([1, *(len(write(value)) for value in counted.tolist())])
+    unasked = _scientific(counted)
+    write = _float_writer(counted, unasked if OPTIONS.sci_mode is None else OPTIONS.sci_mode and counted.size > 0)
+    longest = _float_writer(counted, unasked) if OPTIONS.sci_mode is False else write
+    return write, max([1, *(len(longest(value)) for value in counted.tolist())])
 
 
-def _float_writer(counted: Array) -> Callable[[float], str]:
+def _float_writer(counted: Array, scientific: bool) -> Callable[[float], str]:
     digits = OPTIONS.precision
-    if _scientific(counted):
+    if scientific:
         return lambda value: f"{value:.{digits}e}"
     if (counted == np.ceil(counted)).all():
         return lambda value: f"{value:.0f}." if np.isfinite(value) else f"{value}"
@@ -164,10 +167,9 @@ def _float_writer(counted: Array) -> Callable[[float], str]:
 
 
 def _scientific(counted: Array) -> bool:
+    """Do they differ so much, or lie so far from 1, that their exponents are worth printing?"""
     if counted.size == 0:
         return False
-    if OPTIONS.sci_mode is not None:
-        return OPTIONS.sci_mode
     size = np.abs(counted)
     least, most = size.min().item(), size.max().item()
     with np.errstate(over="ignore"):  # beside a subnormal

@@ -32,6 +32,24 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "activation_forward": ("x", "act", "params", "y"),
     # dx = dy · act'(saved)
     "activation_backward": ("dy", "saved", "act", "params", "dx"),
+    # y = x, or weight · x where x is not positive; x (rows, channels, inner), weight (channels,), or (1,) for all
+    "prelu_forward": ("x", "weight", "y"),
+    # dx, and dweight (as weight) = Σ dy · x where x is not positive; either may be None
+    "prelu_backward": ("dy", "x", "weight", "dx", "dweight"),
+    # y = (x - mean) · rstd · weight + bias; x (rows, n), weight and bias (n,) or None. Writes the mean and
+    # rstd = 1 / √(variance + eps) of each row (rows,)
+    "layer_norm_forward": ("x", "weight", "bias", "eps", "y", "mean", "rstd"),
+    # any of dx (rows, n), dweight and dbias (n,) may be None
+    "layer_norm_backward": ("dy", "x", "weight", "mean", "rstd", "dx", "dweight", "dbias"),
+    # The same with the mean, rstd and variance of each column (n,): the biased variance, Σ (x - mean)² / rows
+    "batch_norm_forward": ("x", "weight", "bias", "eps", "y", "mean", "rstd", "var"),
+    # with statistics that are given
+    "batch_norm_apply": ("x", "weight", "bias", "mean", "rstd", "y"),
+    # training: mean and rstd are those of x, and depend on it; else they were given
+    "batch_norm_backward": ("dy", "x", "weight", "mean", "rstd", "training", "dx", "dweight", "dbias"),
+    # y = x · keep / (1 - p), any shape. Element i is kept if the word i % 4 of Philox 4x32-10, with the key `seed` and
+    # the counter offset + i // 4, both uint64, is at least ⌊p · 2³²⌋. With p = 1 none is.
+    "dropout": ("x", "p", "seed", "offset", "y"),
     # rows of x (rows, classes)
     "softmax_forward": ("x", "y"),
     "log_softmax_forward": ("x", "y"),

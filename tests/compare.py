@@ -100,6 +100,53 @@ def _log_softmax_backward(inputs, truth, start):
     return {"dx": dy + np.exp(y) * (1 + np.abs(y)) * dy.sum(axis=1, keepdims=True)}
 
 
+def _exact_product(inputs, truth, start):
+    return {"y": np.abs(truth["y"])}
+
+
+def _prelu_backward(inputs, truth, start):
+    terms = np.where(inputs["x"] > 0, 0, np.abs(inputs["dy"] * inputs["x"]))
+    dweight = terms.sum(axis=(0, 2)) if inputs["weight"].size == terms.shape[1] else terms.sum()
+    return {"dx": np.abs(truth.get("dx", 0)), "dweight": dweight}
+
+
+def _normalized(inputs, mean, rstd):
+    """The sizes of what y is the sum of, but for what is wrong with the mean"""
+    weight = 1 if inputs["weight"] is None else np.abs(inputs["weight"])
+    bias = 0 if inputs["bias"] is None else np.abs(inputs["bias"])
+    return np.abs(inputs["x"] - mean) * rstd * weight + bias, rstd * weight
+
+
+def _forward_of(axis):
+    """Of layer norm along axis 1, of batch norm along axis 0"""
+
+    def scale(inputs, truth, start):
+        terms = _sum_of_positive(inputs["x"].shape[axis])
+        mean, rstd = (np.expand_dims(truth[name], axis) for name in ("mean", "rstd"))
+        size = np.abs(inputs["x"]).mean(axis=axis, keepdims=True) if inputs["x"].size else np.zeros(mean.shape)
+        y, per_mean = _normalized(inputs, mean, rstd)
+        scales = {"y": (y + per_mean * size) * terms, "mean": size.squeeze(axis) * terms, "rstd": truth["rstd"] * terms}
+        return scales | ({"var": truth["var"] * terms} if axis == 0 else {})
+
+    return scale
+
+
+def _batch_norm_apply(inputs, truth, start):
+    return {"y": _normalized(inputs, inputs["mean"], inputs["rstd"])[0]}
+
+
+def _backward_of(axis):
+    def scale(inputs, truth, start):
+        dy, mean, rstd = np.abs(inputs["dy"]), *(np.expand_dims(inputs[name], axis) for name in ("mean", "rstd"))
+        normal = np.abs(inputs["x"] - mean) * rstd
+        g = dy if inputs["weight"] is None else dy * np.abs(inputs["weight"])
+        size = max(dy.shape[axis], 1)
+        sums = (g.sum(axis=axis, keepdims=True) + normal * (g * normal).sum(axis=axis, keepdims=True)) / size
+        return {"dx": rstd * (g + sums), "dweight": (dy * normal).sum(axis=0), "dbias": dy.sum(axis=0)}
+
+    return scale
+
+
 def _cross_entropy(inputs, truth, start):
     logits = inputs["logits"]
     options = [inputs[name] for name in ("weight", "sample_weight", "ignore_index", "label_smoothing")]
@@ -166,6 +213,14 @@ def scales(case, inputs, truth, start):
         "nll_loss": _nll_loss,
         "elementwise_loss": _elementwise_loss,
         **OPTIM_SCALES,
+        "prelu_forward": _exact_product,
+        "prelu_backward": _prelu_backward,
+        "layer_norm_forward": _forward_of(axis=1),
+        "layer_norm_backward": _backward_of(axis=1),
+        "batch_norm_forward": _forward_of(axis=0),
+        "batch_norm_apply": _batch_norm_apply,
+        "batch_norm_backward": _backward_of(axis=0),
+        "dropout": _exact_product,
     }
     with np.errstate(all="ignore"):
         named = functions[case.kernel](inputs, truth, start)

@@ -19,6 +19,8 @@ from fastmlp.kernels.cases import (
     elementwise_loss,
     linear_backward,
     nll_loss,
+    normalize,
+    prelu,
 )
 from fastmlp.kernels.contract import ACTIVATIONS, LOSSES, REDUCTIONS
 
@@ -172,6 +174,61 @@ def test_linear_without_features_is_the_bias():
     x, w, b = np.empty((2, 0)), np.empty((3, 0)), np.arange(3.0)
     reference.linear_forward(x, w, b, ACTIVATIONS["identity"], (), y, None)
     np.testing.assert_array_equal(y, [[0, 1, 2]] * 2)
+
+
+# --------------------------------------------------------------------------- prelu, layer and batch norm
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_prelu_values_and_gradients(shared):
+    inputs = prelu("prelu_backward", 3, 4, 2, "float64", shared=shared).inputs()
+    x, weight, dy, y = inputs["x"], inputs["weight"], inputs["dy"], np.empty((3, 4, 2))
+
+    def loss():
+        reference.prelu_forward(x, weight, y)
+        return float((dy * y).sum())
+
+    loss()
+    for i in np.ndindex(x.shape):
+        assert y[i] == x[i] * (1 if x[i] > 0 else weight[0 if shared else i[1]])
+    dx, dweight = np.empty_like(x), np.empty_like(weight)
+    reference.prelu_backward(dy, x, weight, dx, dweight)
+    np.testing.assert_allclose(dx, central_difference(loss, x), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(dweight, central_difference(loss, weight), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "batch_norm given"])
+def test_norm_values_and_gradients(name, weighted):
+    kind, given = name.split()[0], name.endswith("given")
+    case = normalize(f"{kind}_backward", 4, 5, "float64", weight=weighted, training=not given)
+    inputs = case.inputs()
+    x, weight, dy, mean, rstd = (inputs[key] for key in ("x", "weight", "dy", "mean", "rstd"))
+    bias, y, var = Draw(name, "float64").normal((5,)) if weighted else None, np.empty((4, 5)), np.empty(5)
+
+    def loss():
+        if given:
+            reference.batch_norm_apply(x, weight, bias, mean, rstd, y)
+        elif kind == "batch_norm":
+            reference.batch_norm_forward(x, weight, bias, 0.1, y, mean, rstd, var)
+        else:
+            reference.layer_norm_forward(x, weight, bias, 0.1, y, mean, rstd)
+        return float((dy * y).sum())
+
+    loss()
+    if not given:
+        axis = 0 if kind == "batch_norm" else 1
+        truth = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 0.1)
+        np.testing.assert_allclose(y, truth * weight + bias if weighted else truth, rtol=1e-13, atol=1e-14)
+        np.testing.assert_allclose(1 / rstd**2 - 0.1, x.var(axis), rtol=1e-13)
+        if kind == "batch_norm":
+            np.testing.assert_allclose(var, x.var(axis), rtol=1e-14)
+    gradients = case.run(reference, inputs)
+    assert list(gradients) == ["dx", "dweight", "dbias"]
+    np.testing.assert_allclose(gradients["dx"], central_difference(loss, x), rtol=0, atol=1e-8)
+    if weighted:
+        np.testing.assert_allclose(gradients["dweight"], central_difference(loss, weight), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(gradients["dbias"], central_difference(loss, bias), rtol=0, atol=1e-9)
 
 
 # ------------------------------------------------------------------------------------------- softmax

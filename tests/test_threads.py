@@ -59,6 +59,19 @@ LARGE = [
         for kernel in ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "nadam", "radam")
         for dtype in ("float32", "float64")
     ),
+        cases.normalize(kernel, *shape)
+        for shape in ((20_000, 10), (1000, 1000), (3, 100_000))
+        for kernel in KERNELS
+        if "_norm" in kernel
+    ),
+    *(
+        cases.prelu(kernel, *shape, shared=shared)
+        for shape in ((20_000, 33, 1), (7, 5, 30_000))
+        for kernel in ("prelu_forward", "prelu_backward")
+        for shared in (False, True)
+    ),
+    cases.dropout(1_000_003, "float32", 0.3),
+    cases.dropout(1_000_003, "float64", 0.3),
 ]
 CASES = [*LARGE, *cases.all_cases()[::7]]
 

@@ -16,6 +16,24 @@ from ..checks import Array, number
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Group = dict[str, Any]
 State = dict[str, Any]
+Batch = tuple[list[Tensor], list[Array], list[Array], list[State]]  # parameters, their arrays, gradients and state
+
+try:
+    from .._fast import batches
+except ModuleNotFoundError:  # not built
+
+    def batches(params: list[Tensor], state: dict[Tensor, State]) -> dict[Any, Batch]:
+        """The parameters with a gradient in groups that one call can take: alike in steps so far and in dtype. That is the key."""
+        found: dict[Any, Batch] = {}
+        for p in params:
+            grad = p.grad
+            if grad is not None:
+                kept, array = state[p], p._data
+                batch = found.setdefault((kept.get("step") if kept else 0, array.itemsize), ([], [], [], []))
+                for items, item in zip(batch, (p, array, grad._data, kept)):
+                    items.append(item)
+        return found
+
 
 #: arguments of torch's optimizers that choose among its implementations; here they may only have these values
 LEFT_OUT: dict[str, Any] = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
@@ -126,28 +144,23 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            batches: dict[Any, list[Tensor]] = {}  # what one call can take: alike in steps so far and in dtype
-            for p in group["params"]:
-                if p.grad is not None:
-                    state = self.state[p]
-                    step = state.get("step") if state else 0
-                    batches.setdefault((step, p._data.itemsize), []).append(p)
-            for (step, _), params in batches.items():
-                self._step(group, params, step)
+            for (step, _), batch in batches(group["params"], self.state).items():
+                self._step(group, step, *batch)
         return loss
 
-    def _step(self, group: Group, params: list[Tensor], step: int | None) -> None:
-        arrays = [p._data for p in params]
-        states = [self.state[p] for p in params]
+    def _step(
+        self, group: Group, step: int | None, params: list[Tensor], arrays: list[Array], grads: list[Array], states: list[State]
+    ) -> None:
         if step == 0:
             states = [state or self._fresh(a, group) for state, a in zip(states, arrays)]
         before_write(params)
-        self._update(group, arrays, [p.grad._data for p in params], states, step)  # type: ignore[union-attr]
+        self._update(group, arrays, grads, states, step)
         if step == 0:
             self.state.update(zip(params, states))
-        if "step" in states[0]:
+        if step is not None and "step" in states[0]:
+            step += 1
             for state in states:
-                state["step"] += 1
+                state["step"] = step
 
     # -------------------------------------------------------------------------------------------------- saving
 

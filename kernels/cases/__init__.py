@@ -10,7 +10,7 @@ that reads a wrong element cannot hide it.
 This module may import numpy and `contract` only.
 """
 
-from .activations import OTHER_PARAMS, activation, activation_cases
+from .activations import OTHER_PARAMS, activation, activation_cases, prelu
 from .draw import LAYOUTS, Case, Draw, between_gaps, flatten, lay_out, special_values, widen
 from .linear import linear_backward, linear_cases, linear_forward
 from .losses import (
@@ -22,6 +22,7 @@ from .losses import (
     loss_cases,
     nll_loss,
 )
+from .normalize import dropout, dropout_cases, normalize, normalize_cases
 from .optim import optim_cases, update
 from .rows import row_cases, softmax
 
@@ -35,6 +36,7 @@ __all__ = [
     "all_cases",
     "between_gaps",
     "cross_entropy",
+    "dropout",
     "elementwise_loss",
     "find_bad_label",
     "find_outside_unit",
@@ -43,6 +45,8 @@ __all__ = [
     "linear_backward",
     "linear_forward",
     "nll_loss",
+    "normalize",
+    "prelu",
     "softmax",
     "special_values",
     "update",
@@ -53,4 +57,5 @@ __all__ = [
 def all_cases() -> list[Case]:
     """The selection, every id once."""
     groups = (linear_cases, activation_cases, row_cases, loss_cases, optim_cases)
+    groups = (linear_cases, activation_cases, row_cases, normalize_cases, dropout_cases, loss_cases)
     return list({case.id: case for group in groups for case in group()}.values())

@@ -1,4 +1,4 @@
-"""Cases of the activations alone."""
+"""Cases of the activations alone, and of PReLU."""
 
 from __future__ import annotations
 
@@ -53,7 +53,42 @@ def variants() -> list[tuple[str, Params]]:
     return [(name, params) for name in NAMES for params in ((), *OTHER_PARAMS.get(name, ()))]
 
 
+def prelu(
+    kernel: str, rows: int, channels: int, inner: int, dtype: str = "float32", *,
+    shared: bool = False, wanted: tuple[str, ...] = ("dx", "dweight"), special: bool = False,
+) -> Case:  # fmt: skip
+    """prelu_forward or prelu_backward. shared: one slope for all channels. special: NaN, inf and others among x."""
+    shape, slopes = (rows, channels, inner), (1 if shared else channels,)
+
+    def draw(random: Draw) -> dict[str, Any]:
+        x, weight = random.normal(shape), random.normal(slopes)
+        inputs = {"x": random.spoiled(x, x.size // 8) if special else x, "weight": weight}
+        return inputs if kernel == "prelu_forward" else inputs | {"dy": random.normal(shape)}
+
+    some = "+".join(wanted) or "nothing" if len(wanted) < 2 else ""
+    shapes = {"y": shape} if kernel == "prelu_forward" else {"dx": shape, "dweight": slopes}
+    outputs = {name: size if name == "y" or name in wanted else None for name, size in shapes.items()}
+    return case_of(kernel, shape, dtype, {"shared": shared, "wanted": some, "special": special}, draw, outputs)
+
+
+def _prelu_cases() -> Iterator[Case]:
+    shapes = (
+        *((5, channels, 1) for channels in EDGES),
+        *((3, 4, inner) for inner in EDGES),
+        *((rows, 10, 1) for rows in (0, 1, 31, 32, 33, 65, 3000)),
+        *((0, 0, 0), (1, 1, 1), (700, 3, 2), (2, 3, 5000)),
+    )
+    for kernel, dtype in product(("prelu_forward", "prelu_backward"), FLOATS):
+        for shape, shared in product(shapes, (False, True)):
+            yield prelu(kernel, *shape, dtype, shared=shared)
+        for inner, shared in product((1, 9), (False, True)):
+            yield prelu(kernel, 15, 17, inner, dtype, shared=shared, special=True)
+            for wanted in ((), ("dx",), ("dweight",)):
+                yield prelu("prelu_backward", 15, 17, inner, dtype, shared=shared, wanted=wanted)
+
+
 def activation_cases() -> Iterator[Case]:
+    yield from _prelu_cases()
     shapes = ((), (3, 4, 5), (1000,), *((e,) for e in EDGES))
     for kernel, dtype in product(("activation_forward", "activation_backward"), FLOATS):
         for act, params in variants():

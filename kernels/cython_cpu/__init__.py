@@ -6,10 +6,18 @@ the extension is not built, ValueError where FASTMLP_ISA or FASTMLP_NUM_THREADS 
 """
 
 from . import engine  # first: it chooses the tables that the other modules read
-from .activations import activation_backward, activation_forward
+from .activations import activation_backward, activation_forward, prelu_backward, prelu_forward
+from .dropout import dropout
 from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, set_num_threads
 from .linear import linear_backward, linear_forward
 from .losses import cross_entropy, elementwise_loss, find_bad_label, find_outside_unit, nll_loss
+from .normalize import (
+    batch_norm_apply,
+    batch_norm_backward,
+    batch_norm_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .threads import default_num_threads
@@ -21,20 +29,28 @@ __all__ = [
     "adagrad",
     "adam",
     "available_isas",
+    "batch_norm_apply",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "built_isas",
     "cross_entropy",
+    "dropout",
     "elementwise_loss",
     "find_bad_label",
     "find_outside_unit",
     "fma_peak",
     "get_num_threads",
     "isa",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward",
     "linear_forward",
     "log_softmax_backward",
     "log_softmax_forward",
     "nadam",
     "nll_loss",
+    "prelu_backward",
+    "prelu_forward",
     "radam",
     "rmsprop",
     "set_num_threads",

@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "engine.h" nogil:
     struct activation:
@@ -98,6 +98,37 @@ cdef extern from "engine.h" nogil:
     struct c_nadam "nadam":
         c_adam adam
         double mu, mu_next, mu_product
+    struct c_prelu "prelu":
+        ptrdiff_t rows, channels, inner, weights
+        const void *dy
+        const void *x
+        const void *weight
+        void *y
+        void *dx
+        void *dweight
+
+    struct c_normalize "normalize":
+        ptrdiff_t rows, n
+        const void *dy
+        const void *x
+        const void *weight
+        const void *bias
+        double eps
+        int training
+        void *y
+        void *mean
+        void *rstd
+        void *var
+        void *dx
+        void *dweight
+        void *dbias
+
+    struct c_dropout "dropout":
+        ptrdiff_t count
+        const void *x
+        double p
+        uint64_t seed, offset
+        void *y
 
     struct kernels:
         const char *isa
@@ -106,10 +137,17 @@ cdef extern from "engine.h" nogil:
         int (*linear_backward)(const c_linear_backward *) noexcept nogil
         void (*activation_forward)(const void *, activation, void *, ptrdiff_t) noexcept nogil
         void (*activation_backward)(const void *, const void *, activation, void *, ptrdiff_t) noexcept nogil
+        int (*prelu)(const c_prelu *) noexcept nogil
         void (*softmax_forward)(const c_softmax *) noexcept nogil
         void (*log_softmax_forward)(const c_softmax *) noexcept nogil
         void (*softmax_backward)(const c_softmax *) noexcept nogil
         void (*log_softmax_backward)(const c_softmax *) noexcept nogil
+        void (*layer_norm_forward)(const c_normalize *) noexcept nogil
+        int (*layer_norm_backward)(const c_normalize *) noexcept nogil
+        int (*batch_norm_forward)(const c_normalize *) noexcept nogil
+        void (*batch_norm_apply)(const c_normalize *) noexcept nogil
+        int (*batch_norm_backward)(const c_normalize *) noexcept nogil
+        void (*dropout)(const c_dropout *) noexcept nogil
         void (*cross_entropy)(const c_cross_entropy *) noexcept nogil
         void (*nll_loss)(const c_cross_entropy *) noexcept nogil
         void (*elementwise_loss)(const c_elementwise_loss *) noexcept nogil

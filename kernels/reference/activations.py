@@ -151,3 +151,19 @@ def activation_forward(x, act, params, y):
 def activation_backward(dy, saved, act, params, dx):
     with np.errstate(all="ignore"):
         dx[...] = dy * DERIVATIVE[act.name](saved, *params)
+
+
+def prelu_forward(x, weight, y):
+    """PReLU, He et al. 2015: x (rows, channels, inner), weight (channels,) or (1,) -> y as x"""
+    with np.errstate(all="ignore"):
+        y[...] = np.where(x > 0, x, weight[:, None] * x)
+
+
+def prelu_backward(dy, x, weight, dx, dweight):
+    """dy, x (rows, channels, inner), weight (channels,) or (1,) -> dx as x, dweight as weight; or None"""
+    with np.errstate(all="ignore"):
+        if dx is not None:
+            dx[...] = np.where(x > 0, dy, weight[:, None] * dy)
+        if dweight is not None:
+            terms = np.where(x > 0, 0, dy * x)
+            dweight[...] = terms.sum(axis=(0, 2)) if len(dweight) == x.shape[1] else terms.sum()

@@ -97,19 +97,48 @@ struct rmsprop { double lr, alpha, eps, weight_decay, momentum; int maximize; };
 struct adagrad { double lr, lr_decay, weight_decay, eps; int maximize; double step; };
 struct adadelta { double lr, rho, eps, weight_decay; int maximize; };
 struct nadam { struct adam adam; double mu, mu_next, mu_product; };
+struct prelu { /* x as (rows, channels, inner), weight (channels), or (1) for all; y where dy is NULL, else dx and dweight */
+    ptrdiff_t rows, channels, inner, weights;
+    const void *dy, *x, *weight;
+    void *y, *dx, *dweight; /* either gradient may be NULL */
+};
+
+struct normalize { /* x (rows, n), weight and bias (n) or NULL; mean, rstd and var (rows) of rows, (n) of columns */
+    ptrdiff_t rows, n;
+    const void *dy, *x, *weight, *bias;
+    double eps;
+    int training; /* of batch norm's dx: are the statistics those of x? */
+    void *y, *mean, *rstd, *var;
+    void *dx, *dweight, *dbias; /* any of them may be NULL */
+};
+
+struct dropout { /* y = x keep / (1 - p); keep is drawn from seed and offset */
+    ptrdiff_t count;
+    const void *x;
+    double p;
+    uint64_t seed, offset;
+    void *y;
+};
 
 struct kernels {
     const char *isa;
     int bits;
-    /* 0, or -1, with nothing written, where there is no memory for scratch */
+    /* those that return an int: 0, or -1, with nothing written, where there is no memory for scratch */
     int (*linear_forward)(const struct linear_forward *);
     int (*linear_backward)(const struct linear_backward *);
     void (*activation_forward)(const void *x, struct activation, void *y, ptrdiff_t count);
     void (*activation_backward)(const void *dy, const void *saved, struct activation, void *dx, ptrdiff_t count);
+    int (*prelu)(const struct prelu *);
     void (*softmax_forward)(const struct softmax *);
     void (*log_softmax_forward)(const struct softmax *);
     void (*softmax_backward)(const struct softmax *);
     void (*log_softmax_backward)(const struct softmax *);
+    void (*layer_norm_forward)(const struct normalize *);
+    int (*layer_norm_backward)(const struct normalize *);
+    int (*batch_norm_forward)(const struct normalize *);
+    void (*batch_norm_apply)(const struct normalize *);
+    int (*batch_norm_backward)(const struct normalize *);
+    void (*dropout)(const struct dropout *);
     void (*cross_entropy)(const struct cross_entropy *);
     /* log-probabilities instead of logits, with labels; no sample_weight, no label_smoothing */
     void (*nll_loss)(const struct cross_entropy *);

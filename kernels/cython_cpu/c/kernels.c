@@ -2,10 +2,14 @@
  * like, once for each; the only symbol that leaves this file is the table at its end. */
 #include "backward.h"
 #include "elementwise_losses.h"
+#include "batch_norm.h"
+#include "dropout.h"
 #include "engine.h"
+#include "layer_norm.h"
 #include "linear.h"
 #include "losses.h"
 #include "optim.h"
+#include "prelu.h"
 #include "softmax.h"
 
 static double fma_peak(ptrdiff_t rounds) {
@@ -34,10 +38,17 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .linear_backward = linear_backward,
     .activation_forward = activation_forward,
     .activation_backward = activation_backward,
+    .prelu = prelu,
     .softmax_forward = softmax_forward,
     .log_softmax_forward = log_softmax_forward,
     .softmax_backward = softmax_backward,
     .log_softmax_backward = log_softmax_backward,
+    .layer_norm_forward = layer_norm_forward,
+    .layer_norm_backward = layer_norm_backward,
+    .batch_norm_forward = batch_norm_forward,
+    .batch_norm_apply = batch_norm_apply,
+    .batch_norm_backward = batch_norm_backward,
+    .dropout = dropout,
     .cross_entropy = cross_entropy,
     .nll_loss = nll_loss,
     .elementwise_loss = elementwise_loss,

@@ -196,6 +196,79 @@ static void test_losses(const struct kernels *t, ptrdiff_t count) {
     set(x, count / 2, 1.5);
     expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), (double)(count / 2), 0);
     free(x.data), free(target.data), free(dx.data), free(loss.data), free(scratch);
+/* Layer norm, or batch norm where `columns`: forward, then the gradients. */
+static void test_normalize(const struct kernels *t, ptrdiff_t rows, ptrdiff_t n, int columns) {
+    const ptrdiff_t lines = columns ? n : rows, size = columns ? rows : n, line = columns ? 1 : n, step = columns ? n : 1;
+    const int bits = t->bits;
+    struct array x = noise(rows * n, bits, 3), w = noise(n, bits, 1), b = noise(n, bits, 1), dy = noise(rows * n, bits, 1);
+    struct array y = array(rows * n, bits), dx = array(rows * n, bits), dw = array(n, bits), db = array(n, bits);
+    struct array mean = array(lines, bits), rstd = array(lines, bits), var = array(lines, bits);
+    double *sum_w = calloc((size_t)n, sizeof *sum_w), *sum_b = calloc((size_t)n, sizeof *sum_b);
+    const struct normalize c = {.rows = rows, .n = n, .dy = dy.data, .x = x.data, .weight = w.data, .bias = b.data,
+                                .eps = 1e-3, .training = 1, .y = y.data, .mean = mean.data, .rstd = rstd.data,
+                                .var = var.data, .dx = dx.data, .dweight = dw.data, .dbias = db.data};
+    if (columns) t->batch_norm_forward(&c), t->batch_norm_backward(&c);
+    else t->layer_norm_forward(&c), t->layer_norm_backward(&c);
+    for (ptrdiff_t i = 0; i < lines; i++) {
+        long double m = 0, v = 0, all = 0, along = 0;
+        for (ptrdiff_t k = 0; k < size; k++) m += get(x, i * line + k * step) / (long double)size;
+        for (ptrdiff_t k = 0; k < size; k++) v += powl(get(x, i * line + k * step) - m, 2) / (long double)size;
+        const long double r = 1 / sqrtl(v + 1e-3L);
+        for (ptrdiff_t k = 0; k < size; k++) {
+            const ptrdiff_t at = i * line + k * step;
+            const long double g = get(dy, at) * get(w, at % n), normal = (get(x, at) - m) * r;
+            all += g / (long double)size, along += g * normal / (long double)size;
+            sum_w[at % n] += (double)(get(dy, at) * normal), sum_b[at % n] += get(dy, at);
+            expect(t, "normalized", at, get(y, at), (double)(normal * get(w, at % n) + get(b, at % n)), 64 * unit(t));
+        }
+        for (ptrdiff_t k = 0; k < size; k++) {
+            const ptrdiff_t at = i * line + k * step;
+            const long double want = r * (get(dy, at) * get(w, at % n) - all - (get(x, at) - m) * r * along);
+            expect(t, "normalized dx", at, get(dx, at), (double)want, 64 * unit(t) * (double)(1 + r));
+        }
+        expect(t, "mean", i, get(mean, i), (double)m, 16 * unit(t));
+        expect(t, "rstd", i, get(rstd, i), (double)r, 16 * unit(t) * (double)r);
+        if (columns) expect(t, "var", i, get(var, i), (double)v, 16 * unit(t) * (double)v);
+    }
+    for (ptrdiff_t k = 0; k < n; k++) {
+        expect(t, "normalized dweight", k, get(dw, k), sum_w[k], 32 * unit(t) * (2 + (double)rows)); /* rstd < 32 */
+        expect(t, "normalized dbias", k, get(db, k), sum_b[k], unit(t) * (2 + (double)rows));
+    }
+    free(x.data), free(w.data), free(b.data), free(dy.data), free(y.data), free(dx.data), free(dw.data);
+    free(db.data), free(mean.data), free(rstd.data), free(var.data), free(sum_w), free(sum_b);
+}
+
+static void test_prelu(const struct kernels *t, ptrdiff_t rows, ptrdiff_t channels, ptrdiff_t inner, ptrdiff_t weights) {
+    const ptrdiff_t count = rows * channels * inner;
+    struct array x = noise(count, t->bits, 1), w = noise(weights, t->bits, 1), dy = noise(count, t->bits, 1);
+    struct array y = array(count, t->bits), dx = array(count, t->bits), dw = array(weights, t->bits);
+    double *sum = calloc((size_t)weights, sizeof *sum);
+    t->prelu(&(struct prelu){rows, channels, inner, weights, NULL, x.data, w.data, y.data, NULL, NULL});
+    t->prelu(&(struct prelu){rows, channels, inner, weights, dy.data, x.data, w.data, NULL, dx.data, dw.data});
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const ptrdiff_t c = weights == 1 ? 0 : i / inner % channels;
+        const double slope = get(x, i) > 0 ? 1 : get(w, c);
+        expect(t, "prelu", i, get(y, i), slope * get(x, i), unit(t));
+        expect(t, "prelu dx", i, get(dx, i), slope * get(dy, i), unit(t));
+        if (!(get(x, i) > 0)) sum[c] += get(x, i) * get(dy, i);
+    }
+    for (ptrdiff_t c = 0; c < weights; c++)
+        expect(t, "prelu dweight", c, get(dw, c), sum[c], unit(t) * (2 + (double)(count / weights)));
+    free(x.data), free(w.data), free(dy.data), free(y.data), free(dx.data), free(dw.data), free(sum);
+}
+
+/* The first words of Philox 4x32-10 for counter 0 and key 0, as its authors publish them: with p of just such a word an element
+ * is kept, with the next p it is not. */
+static void test_dropout(const struct kernels *t) {
+    static const uint32_t words[] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    struct array x = array(4, t->bits), y = array(4, t->bits);
+    for (int i = 0; i < 4; i++) set(x, i, 1);
+    for (int i = 0; i < 8; i++) {
+        const double p = ((double)words[i / 2] + i % 2) / 4294967296.0;
+        t->dropout(&(struct dropout){4, x.data, p, 0, 0, y.data});
+        expect(t, "dropout", i, get(y, i / 2), i % 2 ? 0 : 1 / (1 - p), 8 * unit(t));
+    }
+    free(x.data), free(y.data);
 }
 
 int main(void) {
@@ -211,6 +284,10 @@ int main(void) {
                     for (int act = ACT_identity; act <= ACT_relu; act++)
                         test_linear(t, sizes[i][0], sizes[i][1], sizes[i][2], act);
                 test_activations(t);
+                for (int columns = 0; columns < 2; columns++)
+                    test_normalize(t, 37, 10, columns), test_normalize(t, 300, 7, columns), test_normalize(t, 2, 130, columns);
+                test_prelu(t, 37, 10, 1, 10), test_prelu(t, 5, 3, 37, 3), test_prelu(t, 50, 20, 9, 1);
+                test_dropout(t);
                 test_rows(t, 37, 10), test_rows(t, 3, 1), test_rows(t, 5, 1000), test_rows(t, 2, 129);
                 test_losses(t, 101), test_losses(t, 30001);
                 printf("%s, float%d, %d threads: %s\n", *isa, bits, threads, failures ? "WRONG" : "right");
