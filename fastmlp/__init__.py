@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as _np
 
-from . import nn, ops, optim
+from . import data, io, metrics, nn, ops, optim, plots
 from .autograd import Tensor, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import (
     available_backends,
@@ -53,7 +53,9 @@ from .creation import (
     zeros_like,
 )
 from .functions import *  # noqa: F403
+from .io import load, save
 from .printing import set_printoptions
+from .train import Callback, EarlyStopping, History, Monitor, Trainer
 
 float32 = float = _np.dtype(_np.float32)
 float64 = double = _np.dtype(_np.float64)
@@ -64,13 +66,19 @@ bool = _np.dtype(_np.bool_)
 dtype = _np.dtype
 
 __all__ = [
+    "Callback",
+    "EarlyStopping",
     "Generator",
+    "History",
+    "Monitor",
     "Tensor",
+    "Trainer",
     "arange",
     "as_tensor",
     "available_backends",
     "bernoulli",
     "bool",
+    "data",
     "double",
     "dtype",
     "e",
@@ -93,11 +101,14 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "io",
     "is_grad_enabled",
     "is_tensor",
     "linspace",
+    "load",
     "long",
     "manual_seed",
+    "metrics",
     "nan",
     "nn",
     "no_grad",
@@ -107,12 +118,14 @@ __all__ = [
     "ops",
     "optim",
     "pi",
+    "plots",
     "rand",
     "rand_like",
     "randint",
     "randn",
     "randn_like",
     "randperm",
+    "save",
     "set_backend",
     "set_default_dtype",
     "set_grad_enabled",

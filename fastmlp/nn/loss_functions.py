@@ -52,7 +52,7 @@ def cross_entropy(
     target: Any,
     weight: Any = None,
     ignore_index: int = -100,
-    reduction: str = "mean",
+    reduction: Any = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """-log softmax(input) at the target: logits (m, C), integer labels (m,) or probabilities (m, C).
@@ -78,7 +78,7 @@ def _classes_last(t: Any) -> Any:
 
 
 def nll_loss(
-    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: Any = "mean"
 ) -> Tensor:
     """-input at the target: log-probabilities (m, C) or (m, C, ...), integer labels (m,) or (m, ...)."""
     target, weight, input = _values("target", target), _values("weight", weight), _classes_last(input)
@@ -86,14 +86,14 @@ def nll_loss(
     return _loss("nll_loss", result, input)
 
 
-def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: Any = "mean") -> Tensor:
     """-(t log p + (1 - t) log(1 - p)) for probabilities p; logarithms are at least -100."""
     result = ops.binary_cross_entropy(_array(input), _values("target", target), _values("weight", weight), reduction)
     return _loss("binary_cross_entropy", result, input)
 
 
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+    input: Tensor, target: Any, weight: Any = None, reduction: Any = "mean", pos_weight: Any = None
 ) -> Tensor:
     """binary_cross_entropy of sigmoid(input). pos_weight (n,) or one number: a factor of the terms with t."""
     result = ops.binary_cross_entropy_with_logits(
@@ -113,27 +113,27 @@ def _difference(
     return _loss(function.__name__, result, input, target)
 
 
-def mse_loss(input: Tensor, target: Any, reduction: str = "mean", weight: Any = None) -> Tensor:
+def mse_loss(input: Tensor, target: Any, reduction: Any = "mean", weight: Any = None) -> Tensor:
     """(input - target)²"""
     return _difference(ops.mse_loss, input, target, reduction, weight)
 
 
-def l1_loss(input: Tensor, target: Any, reduction: str = "mean", weight: Any = None) -> Tensor:
+def l1_loss(input: Tensor, target: Any, reduction: Any = "mean", weight: Any = None) -> Tensor:
     """|input - target|"""
     return _difference(ops.l1_loss, input, target, reduction, weight)
 
 
-def smooth_l1_loss(input: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(input: Tensor, target: Any, reduction: Any = "mean", beta: float = 1.0) -> Tensor:
     """d² / (2 beta) for |d| < beta, else |d| - beta / 2, with d = input - target"""
     return _difference(ops.smooth_l1_loss, input, target, reduction, None, beta=beta)
 
 
-def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
+def huber_loss(input: Tensor, target: Any, reduction: Any = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
     """d² / 2 for |d| < delta, else delta (|d| - delta / 2), with d = input - target"""
     return _difference(ops.huber_loss, input, target, reduction, weight, delta=delta)
 
 
-def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(input: Tensor, target: Any, reduction: Any = "mean", log_target: bool = False) -> Tensor:
     """t (log t - input) for log-probabilities input; log_target: t = exp(target). "batchmean" divides by the rows."""
     result = ops.kl_div(_array(input), _values("target", target), reduction, log_target)
     return _loss("kl_div", result, input)
