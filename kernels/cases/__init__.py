@@ -56,6 +56,13 @@ __all__ = [
 
 def all_cases() -> list[Case]:
     """The selection, every id once."""
-    groups = (linear_cases, activation_cases, row_cases, loss_cases, optim_cases)
-    groups = (linear_cases, activation_cases, row_cases, normalize_cases, dropout_cases, loss_cases)
+    groups = (
+        linear_cases,
+        activation_cases,
+        row_cases,
+        normalize_cases,
+        dropout_cases,
+        loss_cases,
+        optim_cases,
+    )
     return list({case.id: case for group in groups for case in group()}.values())
