@@ -9,6 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
+import fastmlp
+from fastmlp import nn, optim
 from fastmlp.io import load, safetensors, save
 
 SUFFIXES = (".npz", ".safetensors")
@@ -125,6 +127,33 @@ def test_a_state_of_torch(tmp_path):
     assert_same(load(tmp_path / "s.safetensors"), expected)
     save(model.state_dict(), tmp_path / "t.npz")
     assert_same(load(tmp_path / "t.npz"), {name: t.numpy() for name, t in model.state_dict().items()})
+
+
+def test_a_model_and_its_optimizer_go_on_where_they_were(path):
+    x = fastmlp.tensor(np.random.default_rng(0).normal(size=(20, 3)), dtype=np.float32)
+
+    def made(seed):
+        fastmlp.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        return model, optim.Adam(model.parameters(), lr=0.01)
+
+    def learn(model, optimizer):
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+        return {name: t.numpy().copy() for name, t in model.state_dict().items()}
+
+    model, optimizer = made(0)
+    learn(model, optimizer)
+    save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 5}, path)
+    expected = learn(model, optimizer)
+    state = load(path)
+    model, optimizer = made(1)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    assert_same(learn(model, optimizer), expected)
+    assert state["epoch"] == 5
 
 
 # ------------------------------------------------------------------------------ saving, and what cannot be

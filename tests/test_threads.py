@@ -59,6 +59,7 @@ LARGE = [
         for kernel in ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "nadam", "radam")
         for dtype in ("float32", "float64")
     ),
+    *(
         cases.normalize(kernel, *shape)
         for shape in ((20_000, 10), (1000, 1000), (3, 100_000))
         for kernel in KERNELS

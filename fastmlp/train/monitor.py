@@ -27,7 +27,7 @@ class _Units:
     learning: Array | None = None  # (units,), None for a ReLU module, which has no parameters
 
     def see(self, y: Array) -> None:
-        positive: Array = (y > 0).reshape(-1, y.shape[-1]).any(axis=0)
+        positive = np.asarray((y > 0).reshape(-1, y.shape[-1]).any(axis=0))
         self.alive = positive if self.alive is None else self.alive | positive
 
     def dead(self) -> float | None:

@@ -18,7 +18,7 @@ from ..data import DataLoader, TensorDataset
 from ..nn import BCEWithLogitsLoss, Module
 from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
-from ..optim.lr_scheduler import ReduceLROnPlateau
+from ..optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from .callbacks import Callback, EarlyStopping
 from .diagnose import culprit, culprit_gradient
 from .history import History
@@ -37,7 +37,8 @@ class Trainer:
     optimizer : of the model's parameters
     metrics : names of `fastmlp.metrics`, or functions (prediction, target) -> float of arrays. Each is called once,
         with all predictions of an epoch. Beside BCEWithLogitsLoss the accuracies take 0 as their threshold.
-    scheduler : of `fastmlp.optim.lr_scheduler`; stepped after each epoch, ReduceLROnPlateau with val_loss, else loss
+    scheduler : of `fastmlp.optim.lr_scheduler`; stepped after each epoch, ReduceLROnPlateau with val_loss, else loss;
+        OneCycleLR after each batch
     clip_grad_norm : gradients are scaled down to this norm, that of all of them
 
     Raises
@@ -170,6 +171,8 @@ class Trainer:
             self.step += 1
             self.rows += _rows(prediction)
             self.loss = seen.loss
+            if isinstance(self.scheduler, OneCycleLR):  # the only one that counts batches
+                self.scheduler.step()
             self._tell(listeners, "on_batch_end", loss)
         return seen.summary()
 
@@ -206,7 +209,7 @@ class Trainer:
     def _schedule(self, logs: dict[str, float]) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(logs.get("val_loss", logs["loss"]))
-        elif self.scheduler is not None:
+        elif self.scheduler is not None and not isinstance(self.scheduler, OneCycleLR):
             self.scheduler.step()
 
     def _tell(self, listeners: list[Callback], event: str, *arguments: Any) -> None:

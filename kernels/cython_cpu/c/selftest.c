@@ -196,6 +196,8 @@ static void test_losses(const struct kernels *t, ptrdiff_t count) {
     set(x, count / 2, 1.5);
     expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), (double)(count / 2), 0);
     free(x.data), free(target.data), free(dx.data), free(loss.data), free(scratch);
+}
+
 /* Layer norm, or batch norm where `columns`: forward, then the gradients. */
 static void test_normalize(const struct kernels *t, ptrdiff_t rows, ptrdiff_t n, int columns) {
     const ptrdiff_t lines = columns ? n : rows, size = columns ? rows : n, line = columns ? 1 : n, step = columns ? n : 1;
