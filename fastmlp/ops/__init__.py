@@ -6,21 +6,39 @@ integers have no precision of their own and take that of the float arrays beside
 
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
-layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses.
+layers.py has the linear layer and the activations, normalize.py softmax, layer norm, batch norm and dropout,
+losses.py the losses.
 """
 
-from .layers import activation, activation_backward, linear, linear_backward
+from .layers import activation, activation_backward, linear, linear_backward, prelu, prelu_backward
 from .losses import cross_entropy
-from .normalize import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .normalize import (
+    batch_norm,
+    batch_norm_backward,
+    dropout,
+    layer_norm,
+    layer_norm_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 
 __all__ = [
     "activation",
     "activation_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "cross_entropy",
+    "dropout",
+    "layer_norm",
+    "layer_norm_backward",
     "linear",
     "linear_backward",
     "log_softmax",
     "log_softmax_backward",
+    "prelu",
+    "prelu_backward",
     "softmax",
     "softmax_backward",
 ]
