@@ -217,7 +217,7 @@ def layer_norm(
     xa, wa, ba = array_of(input).reshape(rows), _flat(weight), _flat(bias)
     ya, saved = ops.layer_norm(xa, wa, ba, eps, save=True)
 
-    def gradient(dy: Array, **wanted: bool) -> Any:
+    def gradient(dy: Array, **wanted: Any) -> Any:
         return ops.layer_norm_backward(dy.reshape(rows), xa, wa, saved, **wanted)
 
     return _normalized("layer_norm", ya.reshape(input.shape), input, weight, bias, gradient)
@@ -239,8 +239,10 @@ def batch_norm(
     running = (1 - momentum) running + momentum batch, with the unbiased variance. Else with the running ones.
     """
     if input.ndim == 3:
-        turned = input.permute(0, 2, 1)
-        return batch_norm(turned, running_mean, running_var, weight, bias, training, momentum, eps).permute(0, 2, 1)
+        m, c, length = input.shape
+        rows = input.permute(0, 2, 1).reshape(m * length, c)
+        y = batch_norm(rows, running_mean, running_var, weight, bias, training, momentum, eps)
+        return y.reshape(m, length, c).permute(0, 2, 1)
     if not training and (running_mean is None or running_var is None):
         raise ValueError("running_mean, running_var: expected both in evaluation, got None")
     xa, wa, ba = array_of(input), _flat(weight), _flat(bias)
@@ -252,7 +254,7 @@ def batch_norm(
         for running, batch in ((running_mean, saved[0]), (running_var, saved[2] * (rows / max(rows - 1, 1)))):
             running._data[...] += momentum * (batch - running._data)
 
-    def gradient(dy: Array, **wanted: bool) -> Any:
+    def gradient(dy: Array, **wanted: Any) -> Any:
         return ops.batch_norm_backward(dy, xa, wa, saved, training=training, **wanted)
 
     return _normalized("batch_norm", ya, input, weight, bias, gradient)
