@@ -480,7 +480,11 @@ def wrap(a: Array) -> Tensor:
 
 def records(*operands: Tensor) -> bool:
     """Is an operation on them recorded, here and now?"""
-    return _mode.enabled and any(t._requires_grad for t in operands)
+    if _mode.enabled:
+        for t in operands:
+            if t._requires_grad:
+                return True
+    return False
 
 
 def recorded(
