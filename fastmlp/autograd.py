@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 from weakref import ref
 
@@ -503,16 +503,24 @@ def recorded(
 
 def apply(function: Callable[..., Any], operands: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
     """A function of gradients.py on the arrays of the operands, recorded; what is no tensor is a constant."""
-    result, gradient = function(*[array_of(t) if isinstance(t, Tensor) else t for t in operands], **options)
+    arrays, record = [], False
+    for t in operands:
+        if isinstance(t, Tensor):
+            arrays.append(array_of(t))
+            record = record or t._requires_grad
+        else:
+            arrays.append(t)
+    result, gradient = function(*arrays, **options)
     y = wrap(np.asarray(result))
     if y._data.base is not None and isinstance(operands[0], Tensor):
         y._storage = operands[0]._storage  # a view of the first operand, or harmless
-    if gradient is None or not _mode.enabled:
-        return y
-    edges = tuple([_edge(t) if isinstance(t, Tensor) else None for t in operands])
-    read = {i for e, reads in zip(edges, function.reads) if e is not None for i in reads}  # type: ignore[attr-defined]
-    if any(e is not None for e in edges):
-        saved = [y if i < 0 else operands[i] for i in read]
-        saved = tuple([(t._storage, t._storage[VERSION]) for t in saved if isinstance(t, Tensor)])
-        y._node, y._requires_grad = Node(function.__name__, gradient, edges, saved), True
+    if record and gradient is not None and _mode.enabled:
+        edges, saved = [], []
+        for t, read in zip(operands, function.reads or repeat(())):  # type: ignore[attr-defined]
+            edge = _edge(t) if isinstance(t, Tensor) else None
+            edges.append(edge)
+            if edge is not None and read:
+                sources = [y if i < 0 else operands[i] for i in read]
+                saved += [(t._storage, t._storage[VERSION]) for t in sources if isinstance(t, Tensor)]
+        y._node, y._requires_grad = Node(function.__name__, gradient, tuple(edges), tuple(saved)), True
     return y

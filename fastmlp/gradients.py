@@ -66,6 +66,8 @@ def _beside_number(a: Array, number: Any) -> tuple[Array, Any]:
         number = number.item()
     if not isinstance(number, (bool, int, float)):
         raise TypeError(f"expected a tensor or a number, got {type(number).__name__}")
+    if a.dtype.kind == "f":
+        return a, number
     if isinstance(number, float):
         return floating(a), number
     return (a.astype(np.int64) if a.dtype.kind == "b" and not isinstance(number, bool) else a), number
@@ -186,8 +188,14 @@ def _vector_product(a: Array, b: Array) -> Any:
 # -------------------------------------------------------------------------------------------- of one operand
 
 
+@reads((RESULT,))
+def exp(a: Array) -> Any:
+    y = np.exp(floating(a))
+    return y, lambda dy: (dy * y,)
+
+
 def _elementwise(name: str, forward: Any, derivative: Any, of: tuple[int, ...]) -> Any:
-    """y = forward(a), with derivative(a, y) for its slope."""
+    """y = forward(a), with derivative(a, y) for its slope. Both may be infinite or undefined here and there."""
 
     def function(a: Array) -> Any:
         a = floating(a)
@@ -204,7 +212,6 @@ def _elementwise(name: str, forward: Any, derivative: Any, of: tuple[int, ...]) 
     return reads(of)(function)
 
 
-exp = _elementwise("exp", np.exp, lambda a, y: y, (RESULT,))
 expm1 = _elementwise("expm1", np.expm1, lambda a, y: y + 1, (RESULT,))
 log = _elementwise("log", np.log, lambda a, y: 1 / a, (0,))
 log1p = _elementwise("log1p", np.log1p, lambda a, y: 1 / (1 + a), (0,))
@@ -267,7 +274,7 @@ def spread(dy: Array, a: Array, dim: Any, keepdim: bool) -> Array:
 
 @reads(())
 def sum(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
-    y = a.sum(axis=_axes(dim), keepdims=keepdim and dim is not None)
+    y = np.add.reduce(a, _axes(dim), keepdims=keepdim and dim is not None)
     return y, lambda dy: (spread(dy, a, dim, keepdim),)
 
 
@@ -275,10 +282,9 @@ def sum(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
 def mean(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
     if a.dtype.kind != "f":
         raise RuntimeError(f"mean: expected a floating-point tensor, got {a.dtype}; call float() first")
-    with np.errstate(all="ignore"):
-        y = a.sum(axis=_axes(dim), keepdims=keepdim and dim is not None)
-        count = a.dtype.type(a.size / max(y.size, 1)) if a.size else a.dtype.type(0)
-        return y / count, lambda dy: (spread(dy / count, a, dim, keepdim),)
+    y = np.add.reduce(a, _axes(dim), keepdims=keepdim and dim is not None)
+    scale = y.size / a.size if a.size else np.nan
+    return y * y.dtype.type(scale), lambda dy: (spread(dy * dy.dtype.type(scale), a, dim, keepdim),)
 
 
 @reads((0,))

@@ -157,8 +157,7 @@ class Methods:
 
     def _untracked(self, function: Any, *others: Any) -> Tensor:
         """A function that is constant almost everywhere; its gradient is zero or does not exist."""
-        with np.errstate(all="ignore"):
-            return self._constant(np.asarray(function(self._peek(), *map(plain, others))))
+        return self._constant(np.asarray(function(self._peek(), *map(plain, others))))
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return NotImplemented if other is None or isinstance(other, str) else self._untracked(np.equal, other)
