@@ -87,8 +87,8 @@ def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple
             raise TypeError(
                 f"unexpected keyword argument {key!r}: the call has none of that name, and activation {name!r} {takes}"
             )
-        if key in act.nonnegative and not number(key, value) >= 0:
-            raise ValueError(f"{key}: expected a number >= 0, got {value}")
+        if key in act.nonnegative:
+            at_least_0(key, value)
         if key in act.positive and not number(key, value) > 0:
             raise ValueError(f"{key}: expected a number > 0, got {value}")
     values = {key: number(key, given.get(key, default)) for key, default in act.params.items()}
@@ -105,6 +105,20 @@ def number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, OverflowError):  # an array; an int beyond all floats
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}") from None
+
+
+def at_least_0(name: str, value: Any) -> float:
+    result = number(name, value)
+    if not result >= 0:
+        raise ValueError(f"{name}: expected a number >= 0, got {value}")
+    return result
+
+
+def unsigned(name: str, value: Any) -> int:
+    value = integer(name, value)
+    if not 0 <= value < 2**64:
+        raise ValueError(f"{name}: expected 0 to 2**64 - 1, got {value}")
+    return value
 
 
 def integer(name: str, value: Any) -> int:
@@ -144,8 +158,19 @@ def output(out: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...]
     return out
 
 
-def new_or_given(out: Array | None, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...]) -> Array:
-    return np.empty(shape, dtype) if out is None else output(out, shape, dtype, inputs)
+def new_or_given(
+    out: Array | None, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...], name: str = "out"
+) -> Array:
+    return np.empty(shape, dtype) if out is None else output(out, shape, dtype, inputs, name)
+
+
+def gradient(name: str, asked: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...]) -> Array | None:
+    """Where to write the gradient that is asked for by True or by an array; None where it is not, by False."""
+    if asked is None:
+        raise TypeError(f"{name}: expected True, False or an ndarray to write into, got None")
+    if asked is False:
+        return None
+    return new_or_given(None if asked is True else asked, shape, dtype, inputs, name)
 
 
 def weights_fit(x: Any, w: Any, b: Any) -> None:

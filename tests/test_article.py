@@ -1,4 +1,4 @@
-"""Programs as an introduction to fully connected networks writes them for torch, with the imports changed and nothing else."""
+"""Programs of an introduction to fully connected networks, written for torch: the imports are changed, nothing else."""
 
 import re
 
@@ -117,7 +117,9 @@ def test_the_network_trains_and_is_evaluated(python):
         "  (fc3): Linear(in_features=32, out_features=1, bias=True)",
         ")",
     ]
-    losses = [float(re.fullmatch(rf"Epoch \[{i}/10\], Loss: (\d\.\d{{4}})", line)[1]) for i, line in enumerate(lines[5:15], 1)]
+    epochs = [re.fullmatch(r"Epoch \[(\d+)/10\], Loss: (\d\.\d{4})", line) for line in lines[5:15]]
+    assert [int(m[1]) for m in epochs] == list(range(1, 11))
+    losses = [float(m[2]) for m in epochs]
     assert losses[-1] < losses[0]
     assert re.fullmatch(r"Test Accuracy: [01]\.\d\d[05]0", lines[15])
     assert len(lines) == 16

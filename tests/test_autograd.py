@@ -26,29 +26,31 @@ EXPRESSIONS = {
     "a + 2": (A,), "2 + a": (A,), "a - 2": (A,), "2 - a": (A,), "a * 2.5": (A,), "2.5 * a": (A,), "a / 2": (A,),
     "2 / a": (P,), "a ** 2": (A,), "a ** 3": (A,), "a ** 0.5": (P,), "2 ** a": (A,), "a ** 0": (A,), "-a": (A,),
     "abs(a)": (A,), "a.abs()": (A,), "a.add(b)": (A, B), "a.mul(b)": (A, B), "a.pow(2)": (A,),
-    "a + b  # row": (A, ROW), "a * b  # column": (A, COLUMN), "a / b  # number": (A, NUMBER), "a * b  # cube": (CUBE, A),
-    "a @ b  # vectors": (V4, V4), "a @ b  # matrix, vector": (A, V4), "a @ b  # vector, matrix": (V3, A),
-    "a @ b  # batch": (CUBE, CUBE.transpose(0, 2, 1)), "a @ b  # batch, matrix": (CUBE, A.T), "t.matmul(a, b)": (A, B.T),
-    "a @ b  # batch, vector": (CUBE, V4), "a @ b  # vector, batch": (V3, CUBE),
-    "a.exp()": (A,), "t.exp(a)": (A,), "a.log()": (P,), "a.sqrt()": (P,), "a.rsqrt()": (P,), "a.square()": (A,),
-    "a.sin()": (A,), "a.cos()": (A,), "a.expm1()": (A,), "a.log1p()": (P,), "a.log2()": (P,), "a.log10()": (P,),
-    "a.reciprocal()": (P,), "t.sigmoid(a)": (A,), "t.tanh(a)": (A,), "t.relu(a)": (A,), "a.clamp(-0.5, 0.5)": (A,),
-    "a.clamp(min=0)": (A,), "a.clip(max=0.3)": (A,), "t.maximum(a, b)": (A, B), "t.minimum(a, b)": (A, ROW),
-    "t.maximum(a, b)  # ties": (TIES, TIES[:, ::-1].copy()), "t.where(a > 0, a, b)": (A, B), "t.where(a > 0, a, 0.0)": (A,),
-    "a.sum()": (A,), "a.sum(0)": (A,), "a.sum(dim=1, keepdim=True)": (A,), "a.sum((0, 2))": (CUBE,), "a.mean()": (A,),
-    "a.mean(1)": (A,), "a.mean(dim=(0, 1), keepdim=True)": (CUBE,), "a.var()": (A,), "a.var(1)": (A,),
-    "a.var(0, unbiased=False)": (A,), "a.std(1, keepdim=True)": (A,), "a.norm()": (A,), "a.norm(dim=1)": (A,),
-    "a.norm(1)": (A,), "a.norm(3, dim=0)": (A,), "a.max()": (A,), "a.min()": (A,), "a.amax(1)": (A,), "a.amin(0)": (A,),
+    "a + b  # row": (A, ROW), "a * b  # column": (A, COLUMN), "a / b  # number": (A, NUMBER),
+    "a * b  # cube": (CUBE, A), "a @ b  # vectors": (V4, V4), "a @ b  # matrix, vector": (A, V4),
+    "a @ b  # vector, matrix": (V3, A), "a @ b  # batch": (CUBE, CUBE.transpose(0, 2, 1)),
+    "a @ b  # batch, matrix": (CUBE, A.T), "t.matmul(a, b)": (A, B.T), "a @ b  # batch, vector": (CUBE, V4),
+    "a @ b  # vector, batch": (V3, CUBE), "a.exp()": (A,), "t.exp(a)": (A,), "a.log()": (P,), "a.sqrt()": (P,),
+    "a.rsqrt()": (P,), "a.square()": (A,), "a.sin()": (A,), "a.cos()": (A,), "a.expm1()": (A,), "a.log1p()": (P,),
+    "a.log2()": (P,), "a.log10()": (P,), "a.reciprocal()": (P,), "t.sigmoid(a)": (A,), "t.tanh(a)": (A,),
+    "t.relu(a)": (A,), "a.clamp(-0.5, 0.5)": (A,), "a.clamp(min=0)": (A,), "a.clip(max=0.3)": (A,),
+    "t.maximum(a, b)": (A, B), "t.minimum(a, b)": (A, ROW), "t.maximum(a, b)  # ties": (TIES, TIES[:, ::-1].copy()),
+    "t.where(a > 0, a, b)": (A, B), "t.where(a > 0, a, 0.0)": (A,), "a.sum()": (A,), "a.sum(0)": (A,),
+    "a.sum(dim=1, keepdim=True)": (A,), "a.sum((0, 2))": (CUBE,), "a.mean()": (A,), "a.mean(1)": (A,),
+    "a.mean(dim=(0, 1), keepdim=True)": (CUBE,), "a.var()": (A,), "a.var(1)": (A,), "a.var(0, unbiased=False)": (A,),
+    "a.std(1, keepdim=True)": (A,), "a.norm()": (A,), "a.norm(dim=1)": (A,), "a.norm(1)": (A,),
+    "a.norm(3, dim=0)": (A,), "a.max()": (A,), "a.min()": (A,), "a.amax(1)": (A,), "a.amin(0)": (A,),
     "a.amax(1)  # ties": (TIES,), "a.max()  # ties": (TIES,), "a.max(1)[0]": (A,), "a.max(dim=0)[0]": (A,),
-    "a.min(1, keepdim=True)[0]": (A,), "a.prod()": (A,), "a.prod(1)": (A,),
-    "a.reshape(4, 3)": (A,), "a.reshape(-1)": (A,), "a.view(2, 6)": (A,), "a.flatten()": (A,), "a.flatten(1)": (CUBE,),
+    "a.min(1, keepdim=True)[0]": (A,), "a.prod()": (A,), "a.prod(1)": (A,), "a.reshape(4, 3)": (A,),
+    "a.reshape(-1)": (A,), "a.view(2, 6)": (A,), "a.flatten()": (A,), "a.flatten(1)": (CUBE,),
     "a.flatten(0, 1)": (CUBE,), "a.squeeze()": (ROW,), "a.squeeze(0)": (ROW,), "a.unsqueeze(1)": (A,),
     "a.unsqueeze(-1)": (A,), "a.T": (A,), "a.t()": (A,), "a.transpose(0, 2)": (CUBE,), "a.permute(2, 0, 1)": (CUBE,),
     "a.expand(5, 3, 4)": (A,), "a.expand(-1, 4)": (COLUMN,), "a[0]": (A,), "a[1:, ::2]": (A,), "a[..., -1]": (CUBE,),
-    "a[[0, 0, 2]]": (A,), "a[a > 0]": (A,), "a[:, None]": (A,), "a[0, 1]": (A,), "a.gather(1, t.tensor([[0], [3], [3]]))": (A,),
-    "t.cat([a, b])": (A, B), "t.cat((a, b), dim=1)": (A, B), "t.stack([a, b], 1)": (A, B), "a.clone()": (A,),
-    "a * a": (A,), "(a * 2 + a.exp()) * b - a": (A, B), "a.float()": (A,), "a.float().double() * a": (A,),
-    "(a - a.mean(0)) / a.std(0)": (A,), "a.sum() * a": (A,), "t.softmax(a, 1)": (A,), "t.log_softmax(a, dim=0)": (A,),
+    "a[[0, 0, 2]]": (A,), "a[a > 0]": (A,), "a[:, None]": (A,), "a[0, 1]": (A,),
+    "a.gather(1, t.tensor([[0], [3], [3]]))": (A,), "t.cat([a, b])": (A, B), "t.cat((a, b), dim=1)": (A, B),
+    "t.stack([a, b], 1)": (A, B), "a.clone()": (A,), "a * a": (A,), "(a * 2 + a.exp()) * b - a": (A, B),
+    "a.float()": (A,), "a.float().double() * a": (A,), "(a - a.mean(0)) / a.std(0)": (A,), "a.sum() * a": (A,),
+    "t.softmax(a, 1)": (A,), "t.log_softmax(a, dim=0)": (A,),
 }  # fmt: skip
 
 
@@ -105,9 +107,10 @@ def test_types_are_promoted_as_in_torch(torch, operator, first, second):
 
 def test_comparisons_and_the_rest_without_gradient(torch):
     for expression in (
-        "a > 0.5", "a <= b", "a == a", "a != b", "a.argmax()", "a.argmax(1)", "a.argmin(dim=0, keepdim=True)", "a.sign()",
-        "a.round()", "a.floor()", "(a > 0) & (b > 0)", "~(a > 0)", "(a > 0).any()", "(a > 0).all(1)", "a.isnan()",
-        "a.argsort(1)", "a.argsort(dim=0, descending=True)", "(a > 0).sum()", "a.long()", "a.bool()", "a % 2", "a // 0.3",
+        "a > 0.5", "a <= b", "a == a", "a != b", "a.argmax()", "a.argmax(1)", "a.argmin(dim=0, keepdim=True)",
+        "a.sign()", "a.round()", "a.floor()", "(a > 0) & (b > 0)", "~(a > 0)", "(a > 0).any()", "(a > 0).all(1)",
+        "a.isnan()", "a.argsort(1)", "a.argsort(dim=0, descending=True)", "(a > 0).sum()", "a.long()", "a.bool()",
+        "a % 2", "a // 0.3",
     ):  # fmt: skip
         ours, theirs = (eval(expression, {"a": t.tensor(A), "b": t.tensor(B)}) for t in (fm, torch))
         assert str(theirs.dtype).removeprefix("torch.") == str(ours.dtype), expression
@@ -361,7 +364,8 @@ def test_a_layer_and_its_activation_are_one_kernel(calls, shape, record):
         y = F.gelu(fc(x))
     assert calls == [("linear", "gelu")]
     assert y.requires_grad is record
-    np.testing.assert_allclose(y.detach(), ops.linear(x.numpy(), fc.weight.detach().numpy(), fc.bias.detach().numpy(), "gelu"))
+    arrays = (t.detach().numpy() for t in (x, fc.weight, fc.bias))
+    np.testing.assert_allclose(y.detach(), ops.linear(*arrays, "gelu"))
 
 
 def test_so_are_modules_and_rebound_names(calls):
@@ -487,9 +491,10 @@ def test_as_numbers_lists_and_keys():
 def test_creation(torch):
     for expression in (
         "zeros(2, 3)", "ones((2, 3))", "full((2,), 7)", "full((2,), 1.5)", "eye(3)", "arange(5)", "arange(1, 2, 0.25)",
-        "linspace(-1, 1, 5)", "tensor([1, 2])", "tensor([1.0, 2])", "tensor(True)", "tensor([[1], [2]], dtype=t.float64)",
-        "zeros_like(t.ones(2))", "ones_like(t.tensor([1, 2]))", "full_like(t.ones(2), 3)", "tensor([])",
-        "as_tensor([1, 2])", "zeros(3, dtype=t.int64)", "linspace(0, 1, 3, dtype=t.float64)", "arange(3, dtype=t.float32)",
+        "linspace(-1, 1, 5)", "tensor([1, 2])", "tensor([1.0, 2])", "tensor(True)", "zeros_like(t.ones(2))",
+        "tensor([[1], [2]], dtype=t.float64)", "ones_like(t.tensor([1, 2]))", "full_like(t.ones(2), 3)", "tensor([])",
+        "as_tensor([1, 2])", "zeros(3, dtype=t.int64)", "linspace(0, 1, 3, dtype=t.float64)",
+        "arange(3, dtype=t.float32)",
     ):  # fmt: skip
         ours, theirs = (eval(f"t.{expression}", {"t": t}) for t in (fm, torch))
         assert str(theirs.dtype).removeprefix("torch.") == str(ours.dtype), expression

@@ -216,6 +216,16 @@ WITH_OUT = {  # every op that writes a (3, 4) array into `out`
     "log_softmax_backward": lambda out: ops.log_softmax_backward(DY, X, 0, out=out),
     "cross_entropy": lambda out: ops.cross_entropy(X, LABELS, out=out)[1],
     "linear_backward dx": lambda out: ops.linear_backward(DY, X, W, dx=True if out is None else out)[0],
+    "prelu": lambda out: ops.prelu(X, W[0], out=out),
+    "prelu_backward dx": lambda out: ops.prelu_backward(DY, X, W[0], dx=True if out is None else out)[0],
+    "layer_norm": lambda out: ops.layer_norm(X, W[0], out=out),
+    "layer_norm_backward dx": lambda out: ops.layer_norm_backward(
+        DY, X, W[0], (W[0, :3], W[1, :3]), dx=True if out is None else out)[0],
+    "batch_norm": lambda out: ops.batch_norm(X, W[0], out=out),
+    "batch_norm, given": lambda out: ops.batch_norm(X, running_mean=W[0], running_var=W[1] ** 2, out=out),
+    "batch_norm_backward dx": lambda out: ops.batch_norm_backward(
+        DY, X, None, (W[0], W[1], W[2]), dx=True if out is None else out)[0],
+    "dropout": lambda out: ops.dropout(X, seed=3, out=out),
 }
 
 

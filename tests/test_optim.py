@@ -355,3 +355,25 @@ def test_a_wrong_gradient_changes_nothing(name):
         np.testing.assert_equal(optimizer.state_dict()["state"], state)
         set_gradients(params, step)
         optimizer.step()
+
+
+NOT_BUILT = """
+import sys
+if HIDDEN:
+    sys.modules["fastmlp._fast"] = None
+import numpy as np
+from fastmlp import optim
+from fastmlp.autograd import Tensor
+params = [Tensor(np.full(3, 1.0 + i, dtype), requires_grad=True) for i, dtype in enumerate(("f4", "f8", "f4"))]
+optimizer = optim.Adam(params, lr=0.1)
+for step in range(4):
+    for i, p in enumerate(params):
+        p.grad = None if i == step else Tensor(np.cos(np.arange(3.0) + i).astype(p.detach().numpy().dtype))
+    optimizer.step()
+print([p.detach().numpy().tolist() for p in params], [state["step"] for state in optimizer.state.values()])
+"""
+
+
+def test_steps_where_the_quick_checks_are_not_built(python):
+    printed = [python(NOT_BUILT.replace("HIDDEN", hidden)) for hidden in ("True", "False")]
+    assert printed[0] == printed[1] and printed[0].endswith("[3, 3, 3]\n")

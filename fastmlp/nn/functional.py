@@ -6,6 +6,7 @@ x may be a tensor or an array. `inplace=True` writes the result into x. Each of 
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 from fastmlp.kernels.contract import ACTIVATIONS
 
 from .. import ops
-from ..autograd import Tensor, activation, array_of, linear, recorded, records, wrap
+from ..autograd import Tensor, activation, array_of, before_write, linear, recorded, records, wrap
+from ..checks import Array
 from ..creation import as_tensor, default_generator
 from .loss_functions import (
     binary_cross_entropy,
@@ -204,6 +206,83 @@ def softmin(input: Tensor, dim: int | None = None) -> Tensor:
     return softmax(-input, _axis("softmin", input, dim))
 
 
+def layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / √(variance + eps) · weight + bias over the last axes, which are of `normalized_shape`."""
+    shape = tuple(normalized_shape)
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise RuntimeError(f"normalized_shape: expected the last axes of input {input.shape}, got {shape}")
+    rows = (*input.shape[: -len(shape)], math.prod(shape))
+    xa, wa, ba = array_of(input).reshape(rows), _flat(weight), _flat(bias)
+    ya, saved = ops.layer_norm(xa, wa, ba, eps, save=True)
+
+    def gradient(dy: Array, **wanted: Any) -> Any:
+        return ops.layer_norm_backward(dy.reshape(rows), xa, wa, saved, **wanted)
+
+    return _normalized("layer_norm", ya.reshape(input.shape), input, weight, bias, gradient)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / √(variance + eps) · weight + bias for each feature: axis 1 of x (m, C) or (m, C, L).
+
+    training: with the statistics of the batch; they go into the running ones, which are changed in place:
+    running = (1 - momentum) running + momentum batch, with the unbiased variance. Else with the running ones.
+    """
+    if input.ndim == 3:
+        m, c, length = input.shape
+        rows = input.permute(0, 2, 1).reshape(m * length, c)
+        y = batch_norm(rows, running_mean, running_var, weight, bias, training, momentum, eps)
+        return y.reshape(m, length, c).permute(0, 2, 1)
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError("running_mean, running_var: expected both in evaluation, got None")
+    xa, wa, ba = array_of(input), _flat(weight), _flat(bias)
+    given = {} if training else {"running_mean": _flat(running_mean), "running_var": _flat(running_var)}
+    ya, saved = ops.batch_norm(xa, wa, ba, eps, **given, save=True)
+    if training and running_mean is not None and running_var is not None:
+        rows = xa.size // xa.shape[-1] if xa.size else 0
+        before_write((running_mean, running_var))
+        for running, batch in ((running_mean, saved[0]), (running_var, saved[2] * (rows / max(rows - 1, 1)))):
+            running._data[...] += momentum * (batch - running._data)
+
+    def gradient(dy: Array, **wanted: Any) -> Any:
+        return ops.batch_norm_backward(dy, xa, wa, saved, training=training, **wanted)
+
+    return _normalized("batch_norm", ya, input, weight, bias, gradient)
+
+
+def _flat(t: Tensor | None) -> Any:
+    return None if t is None else array_of(t).reshape(-1)
+
+
+def _normalized(
+    name: str, ya: Array, input: Tensor, weight: Tensor | None, bias: Tensor | None, backward: Any
+) -> Tensor:
+    """The result of a norm on the tape; backward(dy, dx=, dweight=, dbias=) gives its gradients."""
+    y = wrap(ya)
+    given = {"dx": input, "dweight": weight, "dbias": bias}
+    operands = tuple(t for t in given.values() if t is not None)
+    if not records(*operands):
+        return y
+    wanted = {key: t is not None and t.requires_grad for key, t in given.items()}
+    shapes = [t.shape for t in operands]
+
+    def gradient(dy: Array) -> Any:
+        grads = [g for g, t in zip(backward(dy, **wanted), given.values()) if t is not None]
+        return tuple(None if g is None else g.reshape(shape) for g, shape in zip(grads, shapes))
+
+    return recorded(name, y, operands, gradient, tuple(t for t in (input, weight) if t is not None))
+
+
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(‖x‖ₚ, eps) along dim"""
     return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
@@ -220,10 +299,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if not training or p == 0:
         return input
     seed = int(default_generator.rng.integers(2**63))
-    y = wrap(ops.dropout(array_of(input), p, seed))
+    y = wrap(ops.dropout(array_of(input), p, seed=seed))
     if not records(input):
         return y
-    return recorded("dropout", y, (input,), lambda dy: (ops.dropout(dy, p, seed),), ())
+    return recorded("dropout", y, (input,), lambda dy: (ops.dropout(dy, p, seed=seed),), ())
 
 
 def refuse_inplace(inplace: bool) -> None:
@@ -246,6 +325,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 __all__ = [
     *(name for name in ACTIVATIONS if name not in ("identity", "gelu_tanh")),
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
@@ -254,6 +334,7 @@ __all__ = [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "linear",
     "log_softmax",
     "mse_loss",

@@ -107,9 +107,11 @@ def binary_cross_entropy_with_logits(
 
 
 def _difference(
-    function: Callable[..., tuple[Any, Array]], input: Any, target: Any, reduction: str, weight: Any, **params: float
+    function: Callable[..., tuple[Any, Array]], input: Any, target: Any, reduction: str, weight: Any, **params: Any
 ) -> Tensor:
-    result = function(_array(input), _array(target), reduction=reduction, weight=_values("weight", weight), **params)
+    if weight is not None:
+        params["weight"] = _values("weight", weight)
+    result = function(_array(input), _array(target), reduction=reduction, **params)
     return _loss(function.__name__, result, input, target)
 
 

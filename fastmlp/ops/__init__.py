@@ -6,8 +6,8 @@ integers have no precision of their own and take that of the float arrays beside
 
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
-layers.py has the linear layer and the activations, normalize.py what works on rows, losses.py the losses of rows with
-labels, elementwise_losses.py the others, optim.py the steps of optimizers.
+layers.py has the linear layer and the activations, normalize.py softmax, layer norm, batch norm and dropout, losses.py
+the losses of rows with labels, elementwise_losses.py the others, optim.py the steps of optimizers.
 """
 
 from .elementwise_losses import (
@@ -19,9 +19,19 @@ from .elementwise_losses import (
     mse_loss,
     smooth_l1_loss,
 )
-from .layers import activation, activation_backward, linear, linear_backward
+from .layers import activation, activation_backward, linear, linear_backward, prelu, prelu_backward
 from .losses import cross_entropy, nll_loss
-from .normalize import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .normalize import (
+    batch_norm,
+    batch_norm_backward,
+    dropout,
+    layer_norm,
+    layer_norm_backward,
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
 
 __all__ = [
@@ -30,12 +40,17 @@ __all__ = [
     "adadelta",
     "adagrad",
     "adam",
+    "batch_norm",
+    "batch_norm_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "dropout",
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "layer_norm",
+    "layer_norm_backward",
     "linear",
     "linear_backward",
     "log_softmax",
@@ -43,6 +58,8 @@ __all__ = [
     "mse_loss",
     "nadam",
     "nll_loss",
+    "prelu",
+    "prelu_backward",
     "radam",
     "rmsprop",
     "sgd",

@@ -46,6 +46,7 @@ except ModuleNotFoundError:  # not built: checks.py does it all
 
 __all__ = [
     "contiguous",
+    "copy_back",
     "labels_output",
     "linear_fits",
     "linear_gradients",
@@ -66,6 +67,13 @@ def contiguous(a: Any) -> Any:
 def target_for(a: Array) -> Array:
     """`a` itself where a kernel can write straight into it, else scratch of its shape."""
     return a if a.flags.carray else np.empty(a.shape, a.dtype)
+
+
+def copy_back(outs: list[Array | None], written: list[Array | None]) -> None:
+    """What is in scratch of `target_for` goes where it was asked for."""
+    for a, t in zip(outs, written):
+        if a is not t and a is not None:
+            a[...] = t
 
 
 def rows_of(a: Array, columns: int) -> Array:

@@ -1,4 +1,4 @@
-"""The linear layer with its activation in one pass, activations alone, and their gradients."""
+"""The linear layer with its activation in one pass, activations alone, PReLU, and their gradients."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..checks import (
     as_array,
     find_activation,
     float_arrays,
+    gradient,
     new_or_given,
-    output,
     same_shape,
     weights_fit,
 )
-from .arrays import contiguous, linear_gradients, linear_output, output_like, rows_of, target_for
+from .arrays import contiguous, copy_back, linear_gradients, linear_output, output_like, rows_of, target_for
 
 
 def linear(
@@ -100,17 +100,10 @@ def linear_backward(
     if saved is not None:
         same_shape("saved", saved, dy.shape)
     outs: list[Array | None] = []
-    for name, wanted, shape in (("dx", dx, x.shape), ("dw", dw, w.shape), ("db", db, (n,))):
-        if wanted is False:
-            outs.append(None)
-        elif wanted is True:
-            if accumulate and name != "dx":
-                raise TypeError(f"{name}: accumulate needs an array to add to (or False), got True")
-            outs.append(np.empty(shape, x.dtype))
-        elif wanted is None:
-            raise TypeError(f"{name}: expected True, False or an ndarray to write into, got None")
-        else:
-            outs.append(output(wanted, shape, x.dtype, (dy, x, w, saved, *outs), name))
+    for name, asked, shape in (("dx", dx, x.shape), ("dw", dw, w.shape), ("db", db, (n,))):
+        if asked is True and accumulate and name != "dx":
+            raise TypeError(f"{name}: accumulate needs an array to add to (or False), got True")
+        outs.append(gradient(name, asked, shape, x.dtype, (dy, x, w, saved, *outs)))
     written = [None if a is None else target_for(a) for a in outs]
     if accumulate:
         for a, t in zip(outs[1:], written[1:]):
@@ -128,9 +121,7 @@ def linear_backward(
         written[2],
         bool(accumulate),
     )
-    for a, t in zip(outs, written):
-        if a is not t and a is not None:
-            a[...] = t
+    copy_back(outs, written)
     return outs[0], outs[1], outs[2]
 
 
@@ -180,3 +171,62 @@ def activation_backward(
     if written is not dx:
         dx[...] = written
     return dx
+
+
+def prelu(x: ArrayLike, weight: ArrayLike, *, out: Array | None = None, backend: str | None = None) -> Array:
+    """y = x, or weight · x where x is not positive; x of any shape.
+
+    weight: (1,), or (channels,) with one slope for each index along axis 1 of x, as in torch.
+    """
+    kernels = active(backend)
+    x, weight = float_arrays(x=x, weight=weight)
+    channels = _channels(x, weight)
+    y = new_or_given(out, x.shape, x.dtype, (x, weight))
+    written = target_for(y)
+    kernels.prelu_forward(contiguous(x).reshape(channels), contiguous(weight), written.reshape(channels))
+    if written is not y:
+        y[...] = written
+    return y
+
+
+def prelu_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    weight: ArrayLike,
+    *,
+    dx: bool | Array = True,
+    dweight: bool | Array = True,
+    backend: str | None = None,
+) -> tuple[Array | None, Array | None]:
+    """The gradients of `prelu`: where x is positive, dx = dy; elsewhere dx = weight · dy, and dweight = Σ dy · x.
+
+    dy, x of one shape, weight (1,) or (channels,) -> dx as x, dweight as weight.
+    dx, dweight: True, an array to write into, or False if that one is not wanted; its place in the result is then None.
+    """
+    kernels = active(backend)
+    dy, x, weight = float_arrays(dy=dy, x=x, weight=weight)
+    same_shape("dy", dy, x.shape)
+    channels = _channels(x, weight)
+    outs = [gradient("dx", dx, x.shape, x.dtype, (dy, x, weight))]
+    outs.append(gradient("dweight", dweight, weight.shape, x.dtype, (dy, x, weight, *outs)))
+    written = [None if a is None else target_for(a) for a in outs]
+    kernels.prelu_backward(
+        contiguous(dy).reshape(channels),
+        contiguous(x).reshape(channels),
+        contiguous(weight),
+        None if written[0] is None else written[0].reshape(channels),
+        written[1],
+    )
+    copy_back(outs, written)
+    return outs[0], outs[1]
+
+
+def _channels(x: Array, weight: Array) -> tuple[int, int, int]:
+    """x as (rows, channels, inner), once the weight is known to fit: axis 1 holds the channels, if there is one."""
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.shape not in ((1,), (channels,)):
+        either = "(1,)" if channels == 1 else f"(1,) or ({channels},)"
+        raise ValueError(f"weight: expected shape {either} for x of shape {x.shape}, got {weight.shape}")
+    if x.ndim < 2:
+        return 1, 1, x.size
+    return x.shape[0], channels, int(np.prod(x.shape[2:], dtype=np.intp))

@@ -89,6 +89,8 @@ def optim_cases() -> Iterator[Case]:
         yield update(kernel, dtype=dtype, step=step)
         yield update(kernel, dtype=dtype, step=step, decoupled_weight_decay=True, weight_decay=0.1)
         yield update(kernel, dtype=dtype, step=step, beta1=0.3, beta2=0.5)
+    for dtype, step in product(FLOATS, (5, 6)):
+        yield update("radam", dtype=dtype, step=step)  # just before and just after its variance is known
     for dtype, special in product(FLOATS, (False, True)):
         yield update("adam", dtype=dtype, amsgrad=True, special=special)
         yield update("rmsprop", dtype=dtype, centered=True, special=special)

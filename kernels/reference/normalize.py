@@ -13,8 +13,9 @@ import numpy as np
 
 
 def _statistics(x, axis, eps):
-    """-> mean, variance and rstd along the axis, which stays with size 1; NaN if it has none"""
+    """-> mean, variance and rstd along the axis, which stays with size 1; NaN if it has none, or an infinity in it"""
     mean = x.sum(axis=axis, keepdims=True) / x.shape[axis]
+    mean = mean + (x - mean).sum(axis=axis, keepdims=True) / x.shape[axis]  # what rounding left of a long sum
     var = ((x - mean) ** 2).sum(axis=axis, keepdims=True) / x.shape[axis]
     return mean, var, 1 / np.sqrt(var + eps)
 

@@ -21,9 +21,10 @@ INLINE int batch_norm_share(const struct normalize *b) {
     return pool_is_worth((double)b->rows * (double)b->n * NORM_COST, VLEN);
 }
 
-/* Room for `count` times n reals, all 0, for each chunk; NULL if there is none. */
+/* Room for `count` times n reals, all 0, for each chunk, and for one at least; NULL if there is none. */
 static real *sums_of(const struct batch_norm_job *j, ptrdiff_t count) {
-    return calloc((size_t)(chunks_of(j->b->rows, j->chunk) * count * j->b->n) + 1, sizeof(real));
+    const ptrdiff_t chunks = chunks_of(j->b->rows, j->chunk);
+    return calloc((size_t)((chunks ? chunks : 1) * count * j->b->n) + 1, sizeof(real));
 }
 
 /* Of a chunk: a mean m as it was first rounded, Σ (x - m) and Σ (x - m)^2 */
@@ -49,20 +50,17 @@ static void add_statistics(const struct batch_norm_job *j, ptrdiff_t chunks, ptr
     const struct normalize *b = j->b;
     const ptrdiff_t n = b->n;
     const real *of_chunk = j->sums + k, *pivot = of_chunk;
-    double rows = (double)b->rows, all = 0, shift = 0, squares = 0;
-    for (ptrdiff_t c = 0; c < chunks; c++, of_chunk += STATISTICS * n) {
-        const double some = (double)rows_of_chunk(j, c);
-        all += some * (double)of_chunk[0];
-        shift += some * (double)(of_chunk[0] - *pivot) + (double)of_chunk[n];
-    }
-    shift /= rows;
+    double rows = (double)b->rows, shift = 0, squares = 0;
+    for (ptrdiff_t c = 0; c < chunks; c++, of_chunk += STATISTICS * n)
+        shift += (double)rows_of_chunk(j, c) * (double)(of_chunk[0] - *pivot) + (double)of_chunk[n];
+    shift /= rows; /* NaN without rows */
     of_chunk = pivot;
     for (ptrdiff_t c = 0; c < chunks; c++, of_chunk += STATISTICS * n) {
         const double some = (double)rows_of_chunk(j, c), first = (double)of_chunk[n], rest = first / some;
         const double d = (double)(of_chunk[0] - *pivot) + rest - shift, own = (double)of_chunk[2 * n] - first * rest;
         squares += (own < 0 ? 0 : own) + some * (d * d);
     }
-    ((real *)b->mean)[k] = (real)(isfinite(shift) ? (double)*pivot + shift : all / rows); /* an infinite mean stays so */
+    ((real *)b->mean)[k] = (real)((double)*pivot + shift);
     ((real *)b->var)[k] = (real)(squares / rows);
     ((real *)b->rstd)[k] = (real)(1 / sqrt(squares / rows + b->eps));
 }
@@ -121,7 +119,7 @@ static void batch_norm_dx_task(void *job, ptrdiff_t index) {
     const struct batch_norm_job *j = job;
     const struct normalize *b = j->b;
     const ptrdiff_t c = b->n, run = rows_per_task(c), begin = index * run, end = begin + run < b->rows ? begin + run : b->rows;
-    const real *mean = b->mean, *rstd = b->rstd, *weight = b->weight, *all = j->sums, *along = j->sums + c;
+    const real *mean = b->mean, *rstd = b->rstd, *weight = b->weight, *all = j->sums;
     const vec zero = v_set(0), one = v_set(1), part = v_set(1 / (real)b->rows);
     for (ptrdiff_t i = begin; i < end; i++)
         EACH_VECTOR(c) {
@@ -129,7 +127,7 @@ static void batch_norm_dx_task(void *job, ptrdiff_t index) {
             vec g = row_load((const real *)b->dy + i * c + at, n, zero);
             if (b->training) {
                 const vec normal = (row_load((const real *)b->x + i * c + at, n, zero) - row_load(mean + at, n, zero)) * r;
-                g = g - v_fma(normal, row_load(along + at, n, zero), row_load(all + at, n, zero)) * part;
+                g = g - v_fma(normal, row_load(all + c + at, n, zero), row_load(all + at, n, zero)) * part;
             }
             row_store((real *)b->dx + i * c + at, w * r * g, n);
         }
@@ -145,7 +143,7 @@ static int batch_norm_backward(const struct normalize *b) {
         pool_run(gradients_task, &j, chunks, share);
         add_chunks(j.sums, chunks, GRADIENTS * n, b->dbias, n);
         add_chunks(j.sums + n, chunks, GRADIENTS * n, b->dweight, n);
-        add_chunks(j.sums, chunks, GRADIENTS * n, j.sums, chunks ? GRADIENTS * n : 0);
+        add_chunks(j.sums, chunks, GRADIENTS * n, j.sums, GRADIENTS * n);
     }
     if (b->dx) pool_run(batch_norm_dx_task, &j, (b->rows + run - 1) / run, share);
     free(j.sums);

@@ -32,13 +32,13 @@ INLINE void row_moments(const real *x, real shift, ptrdiff_t count, real *first,
 }
 
 /* The mean, and 1 / sqrt(variance + eps): in two passes, where what the first mean lacks by rounding is taken from the second
- * (Chan, Golub & LeVeque 1983). An infinite mean stays so. */
+ * (Chan, Golub & LeVeque 1983). */
 INLINE void row_statistics(const real *x, ptrdiff_t count, real eps, real *mean, real *rstd) {
     real first, second;
     *mean = row_dot(x, NULL, count) / (real)count;
     row_moments(x, *mean, count, &first, &second);
     const real rest = first / (real)count, variance = (second - first * rest) / (real)count;
-    if (isfinite(rest)) *mean += rest;
+    *mean += rest;
     *rstd = 1 / SQRT((variance < 0 ? 0 : variance) + eps);
 }
 
