@@ -119,7 +119,7 @@ def picture(table):
     curves.legend()
     bars = gradients.bar(list(table), [row["gradient"] for row in table.values()], color=colors)
     gradients.bar_label(bars, fmt="%.2g")
-    gradients.set(title="gradient: first layer / last layer, at the start", yscale="log")
+    gradients.set(title="gradient: first layer / last layer, at the start", yscale="log", ylim=(None, 3))
     bars = dead.bar(list(table), [100 * row["dead"] for row in table.values()], color=colors)
     dead.bar_label(bars, fmt="%.1f")
     dead.set(title=f"learning rate {HIGH_RATE:g}: dead units, %", ylim=(0, 100))

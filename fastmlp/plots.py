@@ -141,7 +141,7 @@ def decision_boundary(
     size = np.clip(1000 / len(samples), 12, 80)  # few are drawn larger
     for label in np.unique(classes):
         inside, color = samples[classes.ravel() == label].T, colors[int(label) % len(colors)]
-        axes.scatter(*inside, s=size, color=color, edgecolors="white", linewidths=0.5, label=f"{label:g}")
+        axes.scatter(inside[0], inside[1], s=size, color=color, edgecolors="white", linewidths=0.5, label=f"{label:g}")
     axes.legend(title="class")
     return _saved(figure, path)
 
