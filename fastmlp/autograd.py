@@ -21,14 +21,12 @@ from weakref import ref
 
 import numpy as np
 
-from fastmlp.kernels.contract import ACTIVATIONS
-
 from . import ops
-from .checks import Array
+from .checks import Array, Chosen
 from .methods import Methods
 from .ops.arrays import linear_fits
 
-Gradient = Callable[[Array], tuple[Any, ...]]
+Gradient = Callable[..., tuple[Any, ...]]
 
 # ------------------------------------------------------------------------------------------- gradient mode
 
@@ -100,16 +98,19 @@ _order = count(1)
 class Node:
     """One recorded operation.
 
-    gradient: dy -> the gradient of each operand, None where there is none. Its arrays are new, or dy itself.
+    gradient(dy, *kept): the gradient of each operand, None where there is none. Its arrays are new, or dy itself.
     edges: for each operand the node that made it, the tensor itself if it is a leaf, None if it needs no gradient.
     saved: (storage, version) of the arrays that `gradient` reads, to find out whether they have been changed since.
     """
 
-    __slots__ = ("edges", "gradient", "name", "order", "retains", "saved")
+    __slots__ = ("edges", "gradient", "kept", "name", "order", "retains", "saved")
 
-    def __init__(self, name: str, gradient: Gradient, edges: tuple[Any, ...], saved: tuple[Any, ...]) -> None:
+    def __init__(
+        self, name: str, gradient: Gradient, edges: tuple[Any, ...], saved: tuple[Any, ...], kept: tuple[Any, ...] = ()
+    ) -> None:
         self.name = name
         self.gradient: Gradient | None = gradient
+        self.kept = kept
         self.edges = edges
         self.saved = saved
         self.order = next(_order)
@@ -128,9 +129,10 @@ class Node:
                     f"backward: an array that the gradient of {self.name} needs was changed in place after the forward "
                     f"pass (version {storage[VERSION]}, expected {version}); change it later, or a clone of it"
                 )
+        kept = self.kept
         if not retain_graph:
-            self.gradient = None
-        return gradient(dy)
+            self.gradient, self.kept = None, ()
+        return gradient(dy, *kept)
 
 
 def _edge(t: Tensor) -> Any:
@@ -145,13 +147,15 @@ def _walk(root: Node, dy: Array, retain_graph: bool) -> None:
     while heap:
         node, dy = waiting.pop(-heappop(heap))
         if node.retains is not None:
-            _accumulate(node.retains, dy, own=False)
+            _accumulate(node.retains, dy)
         for edge, g in zip(node.edges, node.run(dy, retain_graph)):
             if edge is None or g is None:
                 continue
             if type(edge) is not Node:
-                own = g is not dy and g.base is None and not retain_graph
-                _accumulate(edge, g, own)
+                if edge.grad is None and g is not dy and g.base is None and not retain_graph:
+                    edge.grad = wrap(g)  # nobody else holds it
+                else:
+                    _accumulate(edge, g)
             elif edge.order in waiting:
                 waiting[edge.order] = edge, waiting[edge.order][1] + g
             else:
@@ -159,10 +163,10 @@ def _walk(root: Node, dy: Array, retain_graph: bool) -> None:
                 heappush(heap, -edge.order)
 
 
-def _accumulate(t: Tensor, g: Array, own: bool) -> None:
-    """t.grad += g. own: nobody else holds g, so it may become t.grad itself."""
+def _accumulate(t: Tensor, g: Array) -> None:
+    """t.grad += g"""
     if t.grad is None:
-        t.grad = wrap(g if own else g.copy())
+        t.grad = wrap(g.copy())
     else:
         before_write((t.grad,))
         t.grad._data += g
@@ -198,12 +202,14 @@ def before_write(tensors: Iterable[Tensor]) -> None:
 
 def array_of(t: Tensor) -> Array:
     """The array of a tensor, computed now if it has waited until now."""
-    if t._data is None:
+    a = t._data
+    if a is None:
         job, t._job = t._job, None
         if job is not None:
-            y = _run(job, "identity", NO_PARAMS, t._requires_grad)
+            y = _run(job, IDENTITY, t._requires_grad)
             t._data, t._node = y._data, y._node
-    return t._data  # type: ignore[return-value]
+        return t._data  # type: ignore[return-value]
+    return a  # type: ignore[no-any-return]
 
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
@@ -211,13 +217,13 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     if not isinstance(x, Tensor):
         x = wrap(np.asarray(x))
         x._storage[EXPOSED] = True
-    record = _mode.enabled and (x._requires_grad or w._requires_grad or (b is not None and b._requires_grad))
-    job = x, w, b
+    array_of(x)
+    record = (x._requires_grad or w._requires_grad or (b is not None and b._requires_grad)) and _mode.enabled
     exposed = x._storage[EXPOSED] or w._storage[EXPOSED] or (b is not None and b._storage[EXPOSED])
-    if exposed or not _fits(array_of(x), array_of(w), None if b is None else array_of(b)):  # then `ops` says why
-        return _run(job, "identity", NO_PARAMS, record)
+    if exposed or not _fits(x._data, w._data, None if b is None else b._data):  # then `ops` says why
+        return _run((x, w, b), IDENTITY, record)
     y: Tensor = _new(Tensor)
-    y._job, y._storage = job, [0, False]
+    y._job, y._storage = (x, w, b), [0, False]
     if record:
         y._requires_grad = True
     if len(_waiting) > 100:
@@ -237,40 +243,46 @@ def _fits(x: Array, w: Array, b: Array | None) -> bool:
     )
 
 
-def _run(job: LinearJob, act: str, params: dict[str, Any], record: bool) -> Tensor:
+def _run(job: LinearJob, act: Chosen, record: bool) -> Tensor:
     """act(x wᵀ + b), now."""
     x, w, b = job
-    xa, wa, ba = array_of(x), array_of(w), None if b is None else array_of(b)
+    xa, wa, ba = x._data, w._data, None if b is None else b._data
     if not record:
-        return wrap(ops.linear(xa, wa, ba, act, **params))
-    ya, kept = ops.linear(xa, wa, ba, act, save=True, **params)
-    edges = _edge(x), _edge(w), None if b is None else _edge(b)
-    dx, dw, db = edges[0] is not None, edges[1] is not None, edges[2] is not None
-
-    def gradient(dy: Array) -> tuple[Any, ...]:
-        return ops.linear_backward(dy, xa, wa, kept, act, dx=dx, dw=dw, db=db, **params)
-
+        return wrap(ops.linear(xa, wa, ba, act))
+    ya, saved = ops.linear(xa, wa, ba, act, save=True)
     y = wrap(ya)
-    saved = (x._storage, x._storage[VERSION]), (w._storage, w._storage[VERSION]), (y._storage, 0)
-    y._node, y._requires_grad = Node(act, gradient, edges, saved), True
+    dx, dw, db = x._requires_grad, w._requires_grad, b is not None and b._requires_grad
+    edges = _edge(x) if dx else None, _edge(w) if dw else None, _edge(b) if db else None
+    reads = (x._storage, x._storage[VERSION]), (w._storage, w._storage[VERSION]), (y._storage, 0)
+    y._node = Node(act.act.name, _linear_gradient, edges, reads, (xa, wa, saved, act, dx, dw, db))
+    y._requires_grad = True
     return y
 
 
-NO_PARAMS: dict[str, Any] = {}
+def _linear_gradient(dy: Array, x: Array, w: Array, saved: Array, act: Chosen, dx: bool, dw: bool, db: bool) -> Any:
+    return ops.linear_backward(dy, x, w, saved, act, dx=dx, dw=dw, db=db)
 
 
-def activation(x: Tensor, name: str, params: dict[str, Any] = NO_PARAMS) -> Tensor:
-    """The activation of that name, in one kernel with the linear layer that gave x, if it still waits."""
+IDENTITY = ops.choose_activation("identity")
+
+
+def activation(x: Tensor, act: Chosen) -> Tensor:
+    """The activation, in one kernel with the linear layer that gave x, if it still waits."""
+    if not isinstance(x, Tensor):
+        x = wrap(np.asarray(x))
     job = x._job
     if job is not None:
-        return _run(job, name, params, x._requires_grad and _mode.enabled)
+        return _run(job, act, x._requires_grad and _mode.enabled)
     xa = x._data
-    y = wrap(ops.activation(xa, name, **params))
+    y = wrap(ops.activation(xa, act))
     if not (x._requires_grad and _mode.enabled):
         return y
-    source = y if ACTIVATIONS[name].saves == "y" else x
-    kept = source._data
-    return recorded(name, y, (x,), lambda dy: (ops.activation_backward(dy, kept, name, **params),), (source,))
+    source = y if act.act.saves == "y" else x
+    return recorded(act.act.name, y, (x,), _activation_gradient, (source,), (source._data, act))
+
+
+def _activation_gradient(dy: Array, saved: Array, act: Chosen) -> Any:
+    return (ops.activation_backward(dy, saved, act),)
 
 
 # ----------------------------------------------------------------------------------------------- tensors
@@ -392,7 +404,7 @@ class Tensor(Methods):
             if dy.shape != a.shape:
                 raise RuntimeError(f"backward: expected gradient of shape {a.shape}, got {dy.shape}")
         if self._node is None:
-            _accumulate(self, dy, own=False)
+            _accumulate(self, dy)
         else:
             _walk(self._node, dy, retain_graph)
 
@@ -468,15 +480,24 @@ def wrap(a: Array) -> Tensor:
 
 def records(*operands: Tensor) -> bool:
     """Is an operation on them recorded, here and now?"""
-    return _mode.enabled and any(t._requires_grad for t in operands)
+    if _mode.enabled:
+        for t in operands:
+            if t._requires_grad:
+                return True
+    return False
 
 
 def recorded(
-    name: str, y: Tensor, operands: tuple[Tensor, ...], gradient: Gradient, reads: tuple[Tensor, ...]
+    name: str,
+    y: Tensor,
+    operands: tuple[Tensor, ...],
+    gradient: Gradient,
+    reads: tuple[Tensor, ...] = (),
+    kept: tuple[Any, ...] = (),
 ) -> Tensor:
-    """y, with the gradient on the tape; it reads the arrays of the tensors `reads`."""
+    """y, with gradient(dy, *kept) on the tape; it reads the arrays of the tensors `reads`."""
     saved = tuple([(t._storage, t._storage[VERSION]) for t in reads])
-    y._node, y._requires_grad = Node(name, gradient, tuple(_edge(t) for t in operands), saved), True
+    y._node, y._requires_grad = Node(name, gradient, tuple([_edge(t) for t in operands]), saved, kept), True
     return y
 
 

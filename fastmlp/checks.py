@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -69,8 +69,17 @@ def float_arrays(optional: tuple[str, ...] = (), **named: Any) -> list[Any]:
     ]
 
 
-def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple[float, ...]]:
-    """The activation of that name and its parameters in the contract's order."""
+class Chosen(NamedTuple):
+    """An activation and its parameters in the contract's order."""
+
+    act: Activation
+    values: tuple[float, ...]
+
+
+def find_activation(name: Any, given: dict[str, Any]) -> Chosen:
+    """The activation of that name with the parameters given; or what this has already found."""
+    if type(name) is Chosen and not given:
+        return name
     if not isinstance(name, str):
         raise TypeError(f"activation: expected a name, got {type(name).__name__}")
     act = ACTIVATIONS.get(name)
@@ -80,7 +89,7 @@ def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"activation: unknown {name!r}; {hint}known are {', '.join(ACTIVATIONS)}")
     if not given:
-        return act, act.defaults
+        return Chosen(act, act.defaults)
     for key, value in given.items():
         if key not in act.params:
             takes = f"takes {', '.join(act.params)}" if act.params else "takes no parameters"
@@ -95,7 +104,7 @@ def find_activation(name: Any, given: dict[str, Any]) -> tuple[Activation, tuple
     for low, high in pairwise(act.increasing):
         if not values[low] <= values[high]:
             raise ValueError(f"{low}: expected at most {high}, got {values[low]} and {values[high]}")
-    return act, tuple(values.values())
+    return Chosen(act, tuple(values.values()))
 
 
 def number(name: str, value: Any) -> float:

@@ -349,7 +349,8 @@ def calls(monkeypatch):
         whole = getattr(ops, name)
 
         def spy(*args, _name=name, _whole=whole, **kwargs):
-            seen.append((_name, args[3] if _name == "linear" else args[1]))
+            act = args[3 if _name == "linear" else 1]
+            seen.append((_name, act if isinstance(act, str) else act.act.name))
             return _whole(*args, **kwargs)
 
         monkeypatch.setattr(autograd.ops, name, spy)

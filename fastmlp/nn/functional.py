@@ -16,8 +16,8 @@ from fastmlp.kernels.contract import ACTIVATIONS
 
 from .. import ops
 from ..autograd import Tensor, activation, array_of, before_write, linear, recorded, records, wrap
-from ..checks import Array
-from ..creation import as_tensor, default_generator
+from ..checks import Array, Chosen
+from ..creation import default_generator
 from .loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -33,50 +33,51 @@ from .loss_functions import (
 # -------------------------------------------------------------------------------------------- activations
 
 
-def _activate(x: Any, name: str, params: dict[str, float], inplace: bool = False) -> Tensor:
-    if not isinstance(x, Tensor):
-        x = as_tensor(x)
-    y = activation(x, name, params)
+PLAIN = {name: ops.choose_activation(name) for name in ACTIVATIONS}  # with their default parameters
+
+
+def _activate(x: Any, act: Chosen, inplace: bool) -> Tensor:
+    y = activation(x, act)
     return x._replace(y) if inplace else y
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)"""
-    return _activate(input, "relu", {}, inplace)
+    return _activate(input, PLAIN["relu"], inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6)"""
-    return _activate(input, "relu6", {}, inplace)
+    return _activate(input, PLAIN["relu6"], inplace)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where it is positive, else negative_slope · x. The slope is not negative."""
-    return _activate(input, "leaky_relu", {"negative_slope": negative_slope}, inplace)
+    return _activate(input, ops.choose_activation("leaky_relu", negative_slope=negative_slope), inplace)
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))"""
-    return _activate(input, "sigmoid", {})
+    return activation(input, PLAIN["sigmoid"])
 
 
 def tanh(input: Tensor) -> Tensor:
-    return _activate(input, "tanh", {})
+    return activation(input, PLAIN["tanh"])
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where it is positive, else alpha · (exp(x) - 1). alpha is not negative."""
-    return _activate(input, "elu", {"alpha": alpha}, inplace)
+    return _activate(input, ops.choose_activation("elu", alpha=alpha), inplace)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """elu with the alpha and the scale of self-normalizing networks (Klambauer et al. 2017)"""
-    return _activate(input, "selu", {}, inplace)
+    return _activate(input, PLAIN["selu"], inplace)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """max(x, 0) + min(0, alpha · (exp(x / alpha) - 1)). alpha is positive."""
-    return _activate(input, "celu", {"alpha": alpha}, inplace)
+    return _activate(input, ops.choose_activation("celu", alpha=alpha), inplace)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -84,67 +85,67 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     names = {"none": "gelu", "tanh": "gelu_tanh"}
     if approximate not in names:
         raise RuntimeError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
-    return _activate(input, names[approximate], {})
+    return activation(input, PLAIN[names[approximate]])
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x · sigmoid(x)"""
-    return _activate(input, "silu", {}, inplace)
+    return _activate(input, PLAIN["silu"], inplace)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x · tanh(softplus(x))"""
-    return _activate(input, "mish", {}, inplace)
+    return _activate(input, PLAIN["mish"], inplace)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
-    return _activate(input, "softplus", {"beta": beta, "threshold": threshold})
+    return activation(input, ops.choose_activation("softplus", beta=beta, threshold=threshold))
 
 
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)"""
-    return _activate(input, "softsign", {})
+    return activation(input, PLAIN["softsign"])
 
 
 def logsigmoid(input: Tensor) -> Tensor:
     """log sigmoid(x)"""
-    return _activate(input, "logsigmoid", {})
+    return activation(input, PLAIN["logsigmoid"])
 
 
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)"""
-    return _activate(input, "tanhshrink", {})
+    return activation(input, PLAIN["tanhshrink"])
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x / 6 + 1/2, 0), 1)"""
-    return _activate(input, "hardsigmoid", {}, inplace)
+    return _activate(input, PLAIN["hardsigmoid"], inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x · hardsigmoid(x)"""
-    return _activate(input, "hardswish", {}, inplace)
+    return _activate(input, PLAIN["hardswish"], inplace)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """min(max(x, min_val), max_val)"""
-    return _activate(input, "hardtanh", {"min_val": min_val, "max_val": max_val}, inplace)
+    return _activate(input, ops.choose_activation("hardtanh", min_val=min_val, max_val=max_val), inplace)
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0"""
-    return _activate(input, "hardshrink", {"lambd": lambd})
+    return activation(input, ops.choose_activation("hardshrink", lambd=lambd))
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd, and 0 where |x| <= lambd"""
-    return _activate(input, "softshrink", {"lambd": lambd})
+    return activation(input, ops.choose_activation("softshrink", lambd=lambd))
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value"""
-    return _activate(input, "threshold", {"threshold": threshold, "value": value}, inplace)
+    return _activate(input, ops.choose_activation("threshold", threshold=threshold, value=value), inplace)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:

@@ -33,14 +33,15 @@ def _loss(name: str, result: tuple[Any, Array], input: Any, target: Any = None) 
     if not ((isinstance(input, Tensor) and records(input)) or (wants_target and records(target))):
         return y
 
-    def gradient(dy: Array) -> Any:
-        if dy is ONE[dinput.dtype]:
-            dx = dinput
-        else:
-            dx = dinput * (dy[..., None] if 0 < dy.ndim < dinput.ndim else dy)  # of a row's loss, or an element's
-        return (dx, -dx) if wants_target else (dx,)
+    return recorded(name, y, (input, target) if wants_target else (input,), _gradient, (), (dinput, wants_target))
 
-    return recorded(name, y, (input, target) if wants_target else (input,), gradient, ())
+
+def _gradient(dy: Array, dinput: Array, wants_target: bool) -> Any:
+    if dy is ONE[dinput.dtype]:
+        dx = dinput
+    else:
+        dx = dinput * (dy[..., None] if 0 < dy.ndim < dinput.ndim else dy)  # of a row's loss, or an element's
+    return (dx, -dx) if wants_target else (dx,)
 
 
 def _array(t: Any) -> Any:

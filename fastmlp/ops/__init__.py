@@ -19,7 +19,15 @@ from .elementwise_losses import (
     mse_loss,
     smooth_l1_loss,
 )
-from .layers import activation, activation_backward, linear, linear_backward, prelu, prelu_backward
+from .layers import (
+    activation,
+    activation_backward,
+    choose_activation,
+    linear,
+    linear_backward,
+    prelu,
+    prelu_backward,
+)
 from .losses import cross_entropy, nll_loss
 from .normalize import (
     batch_norm,
@@ -44,6 +52,7 @@ __all__ = [
     "batch_norm_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "choose_activation",
     "cross_entropy",
     "dropout",
     "huber_loss",

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from ..backend import active
 from ..checks import (
     Array,
+    Chosen,
     as_array,
     find_activation,
     float_arrays,
@@ -21,11 +22,16 @@ from ..checks import (
 from .arrays import contiguous, copy_back, linear_gradients, linear_output, output_like, rows_of, target_for
 
 
+def choose_activation(name: str, **params: float) -> Chosen:
+    """An activation with its parameters, checked once and then taken by the other functions in the place of a name."""
+    return find_activation(name, params)
+
+
 def linear(
     x: ArrayLike,
     w: ArrayLike,
     b: ArrayLike | None = None,
-    activation: str = "identity",
+    activation: str | Chosen = "identity",
     *,
     out: Array | None = None,
     save: bool = False,
@@ -36,6 +42,7 @@ def linear(
 
     x (..., k), w (n, k) as torch.nn.Linear keeps it, b (n,) or None -> y (..., n).
     activation: a name of `kernels.contract.ACTIVATIONS`; `params` are its own (negative_slope, alpha, beta, threshold).
+        Or what `choose_activation` gave.
     out: where to write y; must not overlap an input.
     save: also return what `linear_backward` needs: z, or y itself, so do not change y before that call.
     """
@@ -65,7 +72,7 @@ def linear_backward(
     x: ArrayLike,
     w: ArrayLike,
     saved: ArrayLike | None = None,
-    activation: str | None = None,
+    activation: str | Chosen | None = None,
     *,
     dx: bool | Array = True,
     dw: bool | Array = True,
@@ -126,7 +133,7 @@ def linear_backward(
 
 
 def activation(
-    x: ArrayLike, name: str, *, out: Array | None = None, backend: str | None = None, **params: float
+    x: ArrayLike, name: str | Chosen, *, out: Array | None = None, backend: str | None = None, **params: float
 ) -> Array:
     """y = activation(x), element by element; x of any shape. `name` and `params` as in `linear`."""
     kernels = active(backend)
@@ -147,7 +154,7 @@ def activation(
 def activation_backward(
     dy: ArrayLike,
     saved: ArrayLike,
-    name: str,
+    name: str | Chosen,
     *,
     out: Array | None = None,
     backend: str | None = None,
