@@ -52,7 +52,8 @@ $(BUILT): $(VENV)/.base $(SOURCES)
 
 # ---------------------------------------------------------------------------------------------- every day
 
-demo: $(BUILT) $(VENV)/.extra-demo  ## train a digit classifier, save its loss curve, time the kernels
+demo: $(BUILT) $(VENV)/.extra-demo  ## run a tutorial's programs, train a digit classifier; pictures under out/
+	$(PY) examples/article.py
 	$(PY) examples/digits.py
 
 test: $(TESTED)  ## run the test suite

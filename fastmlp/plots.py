@@ -16,6 +16,7 @@ from .train import History, predict
 from .train.inference import numbers
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -59,6 +60,8 @@ def activation(
 def history(history: History, path: Any = None) -> Figure:
     """The curves of a training, over the epochs: the loss, and each metric, beside what validation says.
 
+    The learning rate is drawn where it changed.
+
     Parameters
     ----------
     history : what `Trainer.fit` returned
@@ -74,6 +77,8 @@ def history(history: History, path: Any = None) -> Figure:
     if not history.epochs:
         raise ValueError("history: has no finished epoch")
     names = [name for name in history.history if not name.startswith("val_")]
+    if len(set(history.history.get("lr", ()))) == 1:
+        names.remove("lr")
     figure, all_axes = _figure(1, len(names))
     for axes, name in zip(all_axes, names):
         for label in (name, f"val_{name}"):
@@ -81,12 +86,15 @@ def history(history: History, path: Any = None) -> Figure:
                 axes.plot(history.epochs, history.history[label], label=label)
         axes.set_title(name)
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         if len(axes.lines) > 1:
             axes.legend()
     return _saved(figure, path)
 
 
-def decision_boundary(model: Module, x: Any, y: Any, points: int = 200, path: Any = None) -> Figure:
+def decision_boundary(
+    model: Module, x: Any, y: Any, points: int = 200, path: Any = None, axes: Axes | None = None
+) -> Figure:
     """What a classifier of two inputs says everywhere around the samples, and the samples.
 
     Parameters
@@ -96,6 +104,7 @@ def decision_boundary(model: Module, x: Any, y: Any, points: int = 200, path: An
     x, y : samples (m, 2) and integer classes (m,) or (m, 1)
     points : of the grid, along each axis
     path : also save it there
+    axes : of matplotlib, to draw there; the figure is then the one that they belong to
 
     Raises
     ------
@@ -112,17 +121,27 @@ def decision_boundary(model: Module, x: Any, y: Any, points: int = 200, path: An
     first, second = (_around(column, points) for column in samples.T)
     grid = np.stack(np.meshgrid(first, second), axis=-1)  # (points, points, 2)
     scores = _answers(model, grid.reshape(-1, 2))
-    figure, (axes,) = _figure(1, 1)
+    if axes is None:
+        _, (axes,) = _figure(1, 1)
+    figure: Any = axes.get_figure()
     if scores.shape[1] == 1:
-        level = 0.5 if scores.min() >= 0 and scores.max() <= 1 else 0.0
-        drawn = axes.contourf(first, second, scores.reshape(points, points), levels=20, cmap="RdBu_r", alpha=0.6)
-        axes.contour(first, second, scores.reshape(points, points), levels=[level], colors="black", linewidths=1)
-        figure.colorbar(drawn, ax=axes)
+        low, high = (0.0, 1.0) if scores.min() >= 0 and scores.max() <= 1 else _symmetric(scores)
+        level, heights = (low + high) / 2, scores.reshape(points, points)
+        # the boundary is where the colours meet, white
+        levels = np.linspace(low, high, 21)
+        drawn = axes.contourf(first, second, heights, levels, cmap="RdBu_r", alpha=0.6, antialiased=True)
+        if heights.min() < level < heights.max():
+            axes.contour(first, second, heights, levels=[level], colors="black", linewidths=1)
+        figure.colorbar(drawn, ax=axes, ticks=np.linspace(low, high, 5))
+        colors = ["C0", "C3"]  # blue and red, as the scale has them
     else:
         regions = scores.argmax(axis=1).reshape(points, points)
-        axes.contourf(first, second, regions, levels=np.arange(scores.shape[1] + 1) - 0.5, cmap="tab10", alpha=0.3)
+        colors = [f"C{i}" for i in range(scores.shape[1])]
+        axes.contourf(first, second, regions, levels=np.arange(len(colors) + 1) - 0.5, colors=colors, alpha=0.3)
+    size = np.clip(1000 / len(samples), 12, 80)  # few are drawn larger
     for label in np.unique(classes):
-        axes.scatter(*samples[classes.ravel() == label].T, s=12, edgecolors="white", linewidths=0.4, label=f"{label}")
+        inside, color = samples[classes.ravel() == label].T, colors[int(label) % len(colors)]
+        axes.scatter(inside[0], inside[1], s=size, color=color, edgecolors="white", linewidths=0.5, label=f"{label:g}")
     axes.legend(title="class")
     return _saved(figure, path)
 
@@ -187,6 +206,12 @@ def _around(column: Array, points: int) -> Array:
     low, high = float(column.min()), float(column.max())
     margin = 0.1 * (high - low) or 1.0
     return np.linspace(low - margin, high + margin, points)
+
+
+def _symmetric(scores: Array) -> tuple[float, float]:
+    """A range about 0 that holds all of them."""
+    most = float(np.abs(scores).max())
+    return -most, most
 
 
 def _answers(model: Module, x: Array) -> Array:

@@ -12,49 +12,117 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-W", "error", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def run_digits(*arguments):
-    pytest.importorskip("sklearn", reason="examples/digits.py needs scikit-learn: pip install fastmlp[demo]")
-    pytest.importorskip("matplotlib", reason="examples/digits.py needs matplotlib: pip install fastmlp[demo]")
-    return run(ROOT / "examples" / "digits.py", *arguments)
+def run_example(name, *arguments):
+    for library in ("sklearn", "matplotlib"):
+        pytest.importorskip(library, reason=f"the examples need {library}: pip install fastmlp[demo]")
+    return run(ROOT / "examples" / f"{name}.py", *arguments)
+
+
+def learn(name, out, *arguments):
+    """What the example prints; it has saved a picture as `out`."""
+    done = run_example(name, "--out", out, *arguments)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert_picture(out)
+    return done.stdout
+
+
+def assert_picture(path):
+    png = path.read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    assert 600 <= width <= 2000 and 300 <= height <= 2000
+    assert len(png) > 10_000  # no empty axes
 
 
 def test_the_ten_lines_of_the_readme_learn():
     (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
-    done = run("-W", "error", "-c", code)
+    done = run("-c", code)
     assert done.returncode == 0, done.stderr
     loss = float(re.fullmatch(r"loss (\d+\.\d+)\n", done.stdout)[1])
     assert loss < 0.1  # from log 10 = 2.3: random labels are learnt by heart
 
 
-def test_digits_learns_saves_its_curve_and_times_the_kernels(tmp_path):
-    curve = tmp_path / "new" / "digits.png"
-    done = run_digits("--out", curve)
+def test_article_prints_what_its_programs_print(tmp_path):
+    lines = learn("article", tmp_path / "new" / "article.png").splitlines()
+    assert lines[:2] == ["MyFcnn(", "  (fc1): Linear(in_features=10, out_features=64, bias=True)"]
+    losses = [re.fullmatch(r"Epoch \[\d+/10\], Loss: (\d\.\d{4})", line) for line in lines[5:15]]
+    assert float(losses[-1][1]) < 0.7 * float(losses[0][1])
+    assert re.fullmatch(r"Test Accuracy: [01]\.\d\d[05]0", lines[15])
+    assert lines[16:20] == [
+        "Input tensor: tensor([[-1.,  2., -3.,  4.],",
+        "        [-2.,  3., -3.,  9.]])",
+        "Output tensor: tensor([[    0.0059,     0.1184,     0.0008,     0.8749],",
+        "        [    0.0000,     0.0025,     0.0000,     0.9975]])",
+    ]
+
+
+def test_digits_learns_and_saves_its_pictures(tmp_path):
+    done = run_example("digits", "--out", tmp_path / "new" / "digits.png")
     assert done.returncode == 0, done.stderr
-    accuracies = [float(a) for a in re.findall(r"accuracy (\d+\.\d+)%", done.stdout)]
-    assert len(accuracies) == 10, "one plain line for every tenth of the epochs"
-    assert accuracies[-1] >= 97
-    png = curve.read_bytes()
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", png[16:24])
-    assert width > 500 and height > 200
-    if "backend numpy" in done.stdout:
-        assert "timing: skipped" in done.stdout
-    else:
-        assert re.search(r"^forward, loss, gradients +\d+ µs .* \d+ µs .*\d\.\d+x$", done.stdout, re.MULTILINE)
-
-
-def test_digits_refuses_a_picture_that_cannot_be_saved_before_it_trains(tmp_path):
-    (tmp_path / "file").touch()
-    for out, text in (("curve.foo", "expected a file that ends in one of "), ("file/curve.png", "")):
-        done = run_digits("--out", tmp_path / out)
-        assert done.returncode == 2 and "epoch" not in done.stdout
-        assert f"error: --out: {text}" in done.stderr
+    assert len(re.findall(r"^epoch \d+/30 .* val_accuracy ", done.stderr, re.M)) == 10, "a line for every tenth"
+    assert float(re.search(r"held-out accuracy (\d+\.\d+)%", done.stdout)[1]) >= 97
+    assert_picture(tmp_path / "new" / "digits.png")
+    assert_picture(tmp_path / "new" / "digits_weights.png")
 
 
 def test_digits_fails_clearly_when_it_has_not_learnt(tmp_path):
-    done = run_digits("--out", tmp_path / "digits.png", "--epochs", 1)
+    done = run_example("digits", "--out", tmp_path / "digits.png", "--epochs", 1)
     assert done.returncode == 1
-    assert re.fullmatch(r"error: held-out accuracy \d+\.\d+% is below 97% after 1 epochs\n", done.stderr)
+    assert re.search(r"^error: held-out accuracy \d+\.\d+% is below 97%\n\Z", done.stderr, re.M)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_xor_needs_two_layers(tmp_path, seed):
+    printed = learn("xor", tmp_path / "xor.png", "--seed", seed)
+    one, two = (int(accuracy) for accuracy in re.findall(r"layers? +loss .* accuracy (\d+)%", printed))
+    assert one <= 75 and two == 100
+
+
+def test_regression_is_as_good_as_a_line_and_better_than_the_mean(tmp_path):
+    printed = learn("regression", tmp_path / "regression.png")
+    r2 = {name: float(r) for name, r in re.findall(r"^(mean|linear regression|network) +(-?\d\.\d+)", printed, re.M)}
+    assert -0.1 < r2["mean"] < 0.02
+    assert r2["linear regression"] > 0.45  # else the split is not what it should be
+    assert r2["network"] > 0.35
+
+
+def test_binary_stops_early_and_is_right(tmp_path):
+    printed = learn("binary", tmp_path / "binary.png")
+    best, last = map(int, re.search(r"best epoch (\d+) of (\d+)", printed).groups())
+    assert last - best == 10 and last < 100
+    assert float(re.search(r"held-out accuracy (\d+\.\d+)%", printed)[1]) > 95
+
+
+def test_the_advice_on_activations_is_put_to_the_test(tmp_path):
+    printed = learn("choosing_activation", tmp_path / "choosing.png", "--epochs", 6)
+    rows = re.findall(r"^(\w+) +([\d.]+)% +([\d.e-]+) +([\d.]+)% +([\d.]+)%$", printed, re.M)
+    accuracy, gradient, dead, high = ({row[0]: float(row[i]) for row in rows} for i in (1, 2, 3, 4))
+    assert list(accuracy) == ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
+    assert accuracy.pop("sigmoid") < 50 and min(accuracy.values()) > 80
+    assert gradient.pop("sigmoid") < 1e-3 and min(gradient.values()) > 0.1
+    assert dead["relu"] > 10 and dead["leaky_relu"] == 0
+    said = {advice: shows for shows, advice in re.findall(r"^(yes|NOT HERE) +(.*?):", printed, re.M)}
+    assert said["not sigmoid, rather tanh"] == said["ReLU's units can die"] == "yes"
+    better = high["leaky_relu"] > high["relu"] + 1
+    assert said["so leaky ReLU learns better there"] == ("yes" if better else "NOT HERE")
+
+
+@pytest.mark.parametrize(
+    "name, option, value, message",
+    [
+        ("xor", "--epochs", "0", "expected at least 1, got 0"),
+        ("xor", "--seed", "-1", "expected 0 to 2³¹ - 1, got -1"),
+        ("digits", "--out", "curve.foo", "expected a file that ends in one of "),
+        ("digits", "--out", "file/curve.png", ""),
+        ("article", "--out", "curve.foo", "expected a file that ends in one of "),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_trained(tmp_path, name, option, value, message):
+    (tmp_path / "file").touch()
+    done = run_example(name, option, tmp_path / value if option == "--out" else value)
+    assert done.returncode == 2 and "loss" not in done.stdout.lower()
+    assert f"error: {option}: {message}" in done.stderr

@@ -45,13 +45,20 @@ def test_an_activation_that_is_constant_has_no_slope():
 def test_the_curves_of_a_training():
     history = History()
     for epoch in (1, 2, 3):
-        logs = {"loss": 1 / epoch, "accuracy": 0.5, "val_loss": 2 / epoch, "val_accuracy": 0.4, "lr": 0.1}
+        logs = {"loss": 1 / epoch, "accuracy": 0.5, "val_loss": 2 / epoch, "val_accuracy": 0.4, "lr": 0.1 / epoch}
         history.append(epoch, logs)
     figure = history.plot()
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy", "lr"]
     assert [labels(axes) for axes in figure.axes] == [["loss", "val_loss"], ["accuracy", "val_accuracy"], ["lr"]]
     assert [a.get_legend() is not None for a in figure.axes] == [True, True, False]
     np.testing.assert_array_equal(figure.axes[0].lines[1].get_data(), [[1, 2, 3], [2, 1, 2 / 3]])
+
+
+def test_a_learning_rate_that_stays_is_not_drawn():
+    history = History()
+    for epoch in (1, 2):
+        history.append(epoch, {"loss": 1 / epoch, "lr": 0.1})
+    assert [axes.get_title() for axes in history.plot().axes] == ["loss"]
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])
@@ -64,6 +71,25 @@ def test_a_decision_boundary(outputs):
     assert drawn == 30
     assert len(figure.axes) == (2 if outputs == 1 else 1)  # one column has a scale beside it
     assert all(m.training for m in model.modules())
+
+
+@pytest.mark.parametrize("scale, bias, ends", [(0, 0.3, (0, 1)), (0, 3, (-3, 3)), (0, -3, (-3, 3)), (0, 0, (0, 1))])
+def test_a_model_that_says_the_same_everywhere_has_no_boundary(scale, bias, ends):
+    model = nn.Linear(2, 1)
+    nn.init.constant_(model.weight, scale)
+    nn.init.constant_(model.bias, bias)
+    figure = plots.decision_boundary(model, X, Y, points=5)
+    assert figure.axes[1].get_ylim() == pytest.approx(ends)  # the scale: 0..1, or 0 in its middle
+
+
+def test_a_decision_boundary_in_given_axes(tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert plots.decision_boundary(nn.Linear(2, 2), X, Y, points=5, path=tmp_path / "a.png", axes=right) is figure
+    assert right.collections and not left.collections
+    assert (tmp_path / "a.png").exists()
 
 
 def test_histograms():
