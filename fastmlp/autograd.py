@@ -208,8 +208,8 @@ def array_of(t: Tensor) -> Array:
         if job is not None:
             y = _run(job, IDENTITY, t._requires_grad)
             t._data, t._node = y._data, y._node
-        return t._data  # type: ignore[return-value]
-    return a  # type: ignore[no-any-return]
+        return t._data
+    return a
 
 
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
@@ -252,7 +252,7 @@ def _run(job: LinearJob, act: Chosen, record: bool) -> Tensor:
     ya, saved = ops.linear(xa, wa, ba, act, save=True)
     y = wrap(ya)
     dx, dw, db = x._requires_grad, w._requires_grad, b is not None and b._requires_grad
-    edges = _edge(x) if dx else None, _edge(w) if dw else None, _edge(b) if db else None
+    edges = _edge(x), _edge(w), None if b is None else _edge(b)
     reads = (x._storage, x._storage[VERSION]), (w._storage, w._storage[VERSION]), (y._storage, 0)
     y._node = Node(act.act.name, _linear_gradient, edges, reads, (xa, wa, saved, act, dx, dw, db))
     y._requires_grad = True

@@ -268,10 +268,10 @@ class Methods:
         return (abs(self) ** p).sum(dim, keepdim) ** (1 / p) if p != 2 else self.square().sum(dim, keepdim).sqrt()
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.extreme, np.max, dim=dim, keepdim=keepdim)
+        return self._apply(g.extreme, np.maximum.reduce, dim=dim, keepdim=keepdim)
 
     def amin(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.extreme, np.min, dim=dim, keepdim=keepdim)
+        return self._apply(g.extreme, np.minimum.reduce, dim=dim, keepdim=keepdim)
 
     def max(self, dim: Int | None = None, keepdim: Bool = False) -> Any:
         """The largest number; along `dim`: (values, indices)."""
