@@ -9,7 +9,7 @@ from typing import Any
 import numpy as _np
 
 from . import data, io, metrics, nn, ops, optim, plots
-from .autograd import Tensor, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .autograd import Tensor
 from .backend import (
     available_backends,
     get_backend,
@@ -53,6 +53,7 @@ from .creation import (
     zeros_like,
 )
 from .functions import *  # noqa: F403
+from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .io import load, save
 from .printing import set_printoptions
 from .train import Callback, EarlyStopping, History, Monitor, Trainer

@@ -11,9 +11,7 @@ which computes whatever still waits. And nothing waits for an array that NumPy c
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
-from functools import wraps
 from heapq import heappop, heappush
 from itertools import count, repeat
 from typing import Any
@@ -23,72 +21,11 @@ import numpy as np
 
 from . import ops
 from .checks import Array, Chosen
+from .grad_mode import thread
 from .methods import Methods
 from .ops.arrays import linear_fits
 
 Gradient = Callable[..., tuple[Any, ...]]
-
-# ------------------------------------------------------------------------------------------- gradient mode
-
-
-class _Mode(threading.local):
-    enabled = True
-
-
-_mode = _Mode()
-
-
-class no_grad:
-    """Within the block, or in a function that it decorates, operations are not recorded."""
-
-    _wanted = False
-    _before: list[bool]
-
-    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        self = super().__new__(cls)
-        self._before = []
-        return self if function is None else self(function)  # @no_grad, or with parentheses
-
-    def __enter__(self) -> None:
-        self._before.append(_mode.enabled)
-        _mode.enabled = self._wanted
-
-    def __exit__(self, *exception: object) -> None:
-        _mode.enabled = self._before.pop()
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def inside(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return inside
-
-
-class enable_grad(no_grad):
-    """Within the block, or in a function that it decorates, operations are recorded, though it be within `no_grad`."""
-
-    _wanted = True
-
-
-class set_grad_enabled:
-    """Record operations for gradients from now on, or do not; in a `with` statement, until the end of the block."""
-
-    def __init__(self, mode: bool) -> None:
-        self._before = _mode.enabled
-        _mode.enabled = bool(mode)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exception: object) -> None:
-        _mode.enabled = self._before
-
-
-def is_grad_enabled() -> bool:
-    """Are operations recorded for gradients, here and now?"""
-    return _mode.enabled
-
 
 # ------------------------------------------------------------------------------------------------ the tape
 
@@ -218,7 +155,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         x = wrap(np.asarray(x))
         x._storage[EXPOSED] = True
     array_of(x)
-    record = (x._requires_grad or w._requires_grad or (b is not None and b._requires_grad)) and _mode.enabled
+    record = (x._requires_grad or w._requires_grad or (b is not None and b._requires_grad)) and thread.enabled
     exposed = x._storage[EXPOSED] or w._storage[EXPOSED] or (b is not None and b._storage[EXPOSED])
     if exposed or not _fits(x._data, w._data, None if b is None else b._data):  # then `ops` says why
         return _run((x, w, b), IDENTITY, record)
@@ -272,10 +209,10 @@ def activation(x: Tensor, act: Chosen) -> Tensor:
         x = wrap(np.asarray(x))
     job = x._job
     if job is not None:
-        return _run(job, act, x._requires_grad and _mode.enabled)
+        return _run(job, act, x._requires_grad and thread.enabled)
     xa = x._data
     y = wrap(ops.activation(xa, act))
-    if not (x._requires_grad and _mode.enabled):
+    if not (x._requires_grad and thread.enabled):
         return y
     source = y if act.act.saves == "y" else x
     return recorded(act.act.name, y, (x,), _activation_gradient, (source,), (source._data, act))
@@ -439,7 +376,7 @@ class Tensor(Methods):
 
     def _write(self, value: Any, where: Any = ...) -> Tensor:
         """In place; no gradient flows through."""
-        if self._requires_grad and _mode.enabled:
+        if self._requires_grad and thread.enabled:
             raise RuntimeError("in-place change of a tensor that requires grad; do it within no_grad()")
         array_of(self)
         before_write((self,))
@@ -452,7 +389,7 @@ class Tensor(Methods):
             self._job, self._data, self._storage = None, array_of(result), result._storage
             self._node, self._requires_grad = result._node, result._requires_grad
             return self
-        if self._requires_grad and self._node is None and _mode.enabled:
+        if self._requires_grad and self._node is None and thread.enabled:
             raise RuntimeError("in-place change of a leaf tensor that requires grad; do it within no_grad()")
         value = array_of(result)
         if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
@@ -480,7 +417,7 @@ def wrap(a: Array) -> Tensor:
 
 def records(*operands: Tensor) -> bool:
     """Is an operation on them recorded, here and now?"""
-    if _mode.enabled:
+    if thread.enabled:
         for t in operands:
             if t._requires_grad:
                 return True
@@ -514,7 +451,7 @@ def apply(function: Callable[..., Any], operands: tuple[Any, ...], options: dict
     y = wrap(np.asarray(result))
     if y._data.base is not None and isinstance(operands[0], Tensor):
         y._storage = operands[0]._storage  # a view of the first operand, or harmless
-    if record and gradient is not None and _mode.enabled:
+    if record and gradient is not None and thread.enabled:
         edges, saved = [], []
         for t, read in zip(operands, function.reads or repeat(())):  # type: ignore[attr-defined]
             edge = _edge(t) if isinstance(t, Tensor) else None

@@ -11,28 +11,31 @@ import pytest
 KERNELS = "fastmlp.kernels"
 CONTRACT = f"{KERNELS}.contract"
 
-ROOMS_OF_PEOPLE = "ops backend nn optim autograd creation functions printing data io metrics plots train"
+
+def rooms(names):
+    return {f"fastmlp.{name}" for name in names.split()}
+
+
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
-    "fastmlp": {f"fastmlp.{name}" for name in ROOMS_OF_PEOPLE.split()},
-    "fastmlp.optim": {"fastmlp.ops", "fastmlp.checks", "fastmlp.autograd", "fastmlp._fast"},
-    "fastmlp.nn": {"fastmlp.ops", "fastmlp.checks", "fastmlp.autograd", "fastmlp.creation", CONTRACT},
-    "fastmlp.functions": {"fastmlp.autograd", "fastmlp.gradients", "fastmlp.nn"},
-    "fastmlp.creation": {"fastmlp.autograd", "fastmlp.gradients", "fastmlp.checks"},
-    "fastmlp.autograd": {"fastmlp.ops", "fastmlp.checks", "fastmlp.methods", CONTRACT},
-    "fastmlp.methods": {"fastmlp.gradients", "fastmlp.printing", "fastmlp.autograd"},  # the last for types alone
-    "fastmlp.gradients": {"fastmlp.ops", "fastmlp.checks"},
-    "fastmlp.ops": {"fastmlp.backend", "fastmlp.checks", "fastmlp._fast", CONTRACT},
-    "fastmlp.checks": {"fastmlp._fast", CONTRACT},
+    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing data io metrics plots train"),
+    "fastmlp.optim": rooms("ops checks autograd grad_mode _fast"),
+    "fastmlp.nn": rooms("ops checks autograd grad_mode creation") | {CONTRACT},
+    "fastmlp.functions": rooms("autograd gradients nn"),
+    "fastmlp.creation": rooms("autograd gradients checks"),
+    "fastmlp.autograd": rooms("grad_mode ops checks methods"),
+    "fastmlp.grad_mode": set(),
+    "fastmlp.methods": rooms("gradients printing autograd"),  # the last for types alone
+    "fastmlp.gradients": rooms("ops checks"),
+    "fastmlp.ops": rooms("backend checks _fast") | {CONTRACT},
+    "fastmlp.checks": rooms("_fast") | {CONTRACT},
     "fastmlp._fast": set(),
-    "fastmlp.printing": {"fastmlp.checks"},
-    "fastmlp.io": {"fastmlp.checks", "fastmlp.autograd"},
-    "fastmlp.metrics": {"fastmlp.checks"},
-    "fastmlp.data": {"fastmlp.checks", "fastmlp.autograd", "fastmlp.creation"},
-    "fastmlp.train": {
-        f"fastmlp.{name}" for name in "checks autograd creation data metrics nn optim plots".split()
-    },  # plots when they are asked for
-    "fastmlp.plots": {"fastmlp.checks", "fastmlp.autograd", "fastmlp.nn", "fastmlp.train"},
+    "fastmlp.printing": rooms("checks"),
+    "fastmlp.io": rooms("checks autograd"),
+    "fastmlp.metrics": rooms("checks"),
+    "fastmlp.data": rooms("checks autograd creation"),
+    "fastmlp.train": rooms("checks autograd grad_mode creation data metrics nn optim plots"),  # plots when asked for
+    "fastmlp.plots": rooms("checks autograd nn train"),
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
     CONTRACT: set(),

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, no_grad, wrap
+from ..autograd import Tensor, wrap
+from ..grad_mode import no_grad
 from .module import Module
 
 

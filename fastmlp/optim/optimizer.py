@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write, enable_grad
+from ..autograd import Tensor, array_of, before_write
 from ..checks import Array, number
+from ..grad_mode import enable_grad
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Group = dict[str, Any]

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, no_grad
+from ..autograd import Tensor, array_of
 from ..checks import Array
+from ..grad_mode import no_grad
 from ..nn import Module
 
 

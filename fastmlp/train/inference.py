@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..autograd import Tensor, array_of, no_grad, wrap
+from ..autograd import Tensor, array_of, wrap
 from ..checks import Array
+from ..grad_mode import no_grad
 from ..nn import Module
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks
-from ..autograd import Tensor, array_of, is_grad_enabled
+from ..autograd import Tensor, array_of
 from ..checks import Array
+from ..grad_mode import is_grad_enabled
 from ..nn import Module, ReLU
 from .callbacks import Callback
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from .. import checks, metrics
-from ..autograd import Tensor, array_of, no_grad
+from ..autograd import Tensor, array_of
 from ..checks import Array
 from ..creation import Generator, default_generator
 from ..data import DataLoader, TensorDataset
+from ..grad_mode import no_grad
 from ..nn import BCEWithLogitsLoss, Module
 from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
