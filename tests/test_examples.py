@@ -38,12 +38,15 @@ def assert_picture(path):
     assert len(png) > 10_000  # no empty axes
 
 
-def test_the_ten_lines_of_the_readme_learn():
-    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+README = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("code", README, ids=lambda code: code.splitlines()[0])
+def test_the_programs_of_the_readme_learn(code):
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
-    loss = float(re.fullmatch(r"loss (\d+\.\d+)\n", done.stdout)[1])
-    assert loss < 0.1  # from log 10 = 2.3: random labels are learnt by heart
+    loss = float(re.fullmatch(r"loss (\d+\.\d+)", done.stdout.splitlines()[-1])[1])
+    assert loss < 0.25
 
 
 def test_article_prints_what_its_programs_print(tmp_path):
