@@ -77,6 +77,26 @@ def test_values_and_gradients_are_those_of_torch(torch, expression):
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=1e-13)
 
 
+@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if "ties" not in e and "float()" not in e])
+def test_gradients_agree_with_central_differences(expression):
+    def value(*arrays):
+        with fm.no_grad():
+            a, b = (*(fm.tensor(x) for x in arrays), None)[:2]
+            y = eval(expression, {"t": fm, "a": a, "b": b}).numpy()
+        return (y * np.cos(np.arange(y.size)).reshape(y.shape)).sum()
+
+    arrays = [np.array(x) for x in EXPRESSIONS[expression]]
+    _, *gradients = outcome(fm, expression, arrays)
+    for x, gradient in zip(arrays, gradients):
+        for i in np.ndindex(x.shape):
+            middle, values = x[i], []
+            for step in (1e-6, -1e-6):
+                x[i] = middle + step
+                values.append(value(*arrays))
+            x[i] = middle
+            assert gradient[i] == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6, abs=1e-7)
+
+
 NUMBERS = {
     "bool": [True, False], "int64": [1, -2], "int32": [3, 4], "float32": [0.5, 1.5], "float64": [2.5, -1.0],
 }  # fmt: skip
