@@ -97,6 +97,7 @@ setup(
         "fastmlp.io",
         "fastmlp.ops",
         "fastmlp.train",
+        "fastmlp.utils",
         "fastmlp.optim",
         "fastmlp.kernels",
         "fastmlp.kernels.cases",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as _np
 
-from . import data, io, metrics, nn, ops, optim, plots
+from . import data, io, metrics, nn, ops, optim, plots, utils
 from .autograd import Tensor
 from .backend import (
     available_backends,
@@ -136,6 +136,7 @@ __all__ = [
     "tensor",
     "uint8",
     "use_backend",
+    "utils",
     "zeros",
     "zeros_like",
 ]

@@ -178,3 +178,10 @@ def test_samples_that_cannot_be_stacked():
         next(iter(DataLoader([object()])))
     with pytest.raises(ValueError, match="sequences of different lengths"):
         next(iter(DataLoader([(1, 2), (1,)], batch_size=2)))
+
+
+def test_the_names_are_where_torch_has_them_too():
+    import fastmlp
+    from fastmlp.utils.data import DataLoader as same
+
+    assert same is DataLoader is fastmlp.utils.data.DataLoader

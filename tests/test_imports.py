@@ -18,7 +18,7 @@ def rooms(names):
 
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
-    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing data io metrics plots train"),
+    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing data io metrics plots train utils"),
     "fastmlp.optim": rooms("ops checks autograd grad_mode _fast"),
     "fastmlp.nn": rooms("ops checks autograd grad_mode creation") | {CONTRACT},
     "fastmlp.functions": rooms("autograd gradients nn"),
@@ -35,6 +35,7 @@ ROOMS = {
     "fastmlp.metrics": rooms("checks"),
     "fastmlp.data": rooms("checks autograd creation"),
     "fastmlp.train": rooms("checks autograd grad_mode creation data metrics nn optim plots"),  # plots when asked for
+    "fastmlp.utils": rooms("data"),
     "fastmlp.plots": rooms("checks autograd nn train"),
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
