@@ -18,7 +18,8 @@ def rooms(names):
 
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
-    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing data io metrics plots train utils"),
+    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
+    | rooms("data io metrics plots train utils"),
     "fastmlp.optim": rooms("ops checks autograd grad_mode _fast"),
     "fastmlp.nn": rooms("ops checks autograd grad_mode creation") | {CONTRACT},
     "fastmlp.functions": rooms("autograd gradients nn"),
