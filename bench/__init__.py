@@ -1,9 +1,10 @@
 """The bench: how fast fastmlp is beside what people use otherwise, and how close to the machine's limit.
 
-`python -m fastmlp.bench` prints the table, `python -m fastmlp.bench.readme` puts a saved one into a README.
+`python -m fastmlp.bench` prints the table, `python -m fastmlp.bench.readme` puts saved ones into a README.
 
     work.py         which cases there are, their inputs, their right answers
     targets.py      what is aimed at, as data, and whether it was reached
+    programs.py     training steps and operations as people write them, for fastmlp and torch alike
     peers.py        how each library does each case, at its best; torch in peer_torch.py
     worker.py       every library runs in a process of its own and is told over a pipe what to do
     timing.py       turns A B A B, medians, spread, ratios with their intervals

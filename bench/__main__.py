@@ -44,7 +44,7 @@ def parse(argv):
         "--against",
         type=_choice(PEERS),
         metavar="A,B",
-        help="of torch, numpy; default: torch, and numpy for the tiny call",
+        help="of torch, numpy; default: torch, and numpy for the tiny call and eager operations",
     )
     p.add_argument(
         "--backend",

@@ -7,19 +7,25 @@ Three families, all timed, the fastest one counts:
 - "out=": the same operators called by hand, each writing into memory that is already there, in inference mode.
 - "compile": torch.compile(fullgraph=True, dynamic=False) in inference mode. The weights stay arguments, as they
   are for fastmlp; freezing them into the compiled code would be another task.
+
+The sections "step" and "eager" are about programs as people write them: there torch records gradients and runs
+eagerly, and that is its one way.
 """
 
 import torch
 import torch.nn.functional as F
 
-from .peers import Arrays, Version
-from .work import Case
+from .peers import Arrays, Version, as_people_write_it
+from .work import FUSED, Case
 
 aten = torch.ops.aten
 GELU = F.gelu  # 'none': erf
 
 
 def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
+    if case.section in ("step", "eager"):
+        options = {"fused": True} if case.kernel == FUSED else {}
+        return as_people_write_it(torch, case, a, "eager", **options)
     t = {name: torch.from_numpy(v) for name, v in a.items()}
     ways = {
         "linear": _linear,

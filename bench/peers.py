@@ -2,8 +2,8 @@
 
 `versions(library, case, arrays)` gives one or more ways; all of them are checked and timed, and the fastest one
 stands for the library. Every library gets the same arrays, layout and number of threads, and may write into an
-array that is already there wherever it can (`out=`), except in the section "tiny", which is about calls as
-people write them.
+array that is already there wherever it can (`out=`), except in the sections "tiny", "step" and "eager", which are
+about what people write.
 
 torch's ways are in peer_torch.py, which is imported when they are first asked for, in torch's own process.
 """
@@ -11,21 +11,33 @@ torch's ways are in peer_torch.py, which is imported when they are first asked f
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .work import Case
+from .programs import operation, training_step
+from .work import AS_WRITTEN, FUSED, Case
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass
 class Version:
-    """One way to do a case. `call()` returns its result or results; calls run within `context()`."""
+    """One way to do a case. `call()` is what is timed; calls run within `context()`.
+
+    checked: a call that gives the result or results, where `call` does not give them as arrays can be read.
+    """
 
     name: str
     call: Callable[[], object]
     context: Callable[[], AbstractContextManager] = nullcontext
+    checked: Callable[[], object] | None = None
+
+    def results(self) -> list[np.ndarray]:
+        """Calls once. -> copies of the arrays that it gives"""
+        with self.context():
+            result = (self.checked or self.call)()
+        return [np.asarray(v).copy() for v in (result if isinstance(result, tuple) else (result,))]
 
 
 def versions(library: str, case: Case, a: Arrays, compiled: bool = False) -> list[Version]:
@@ -58,9 +70,22 @@ def use_threads(library: str, threads: int, backend: str | None) -> None:
         raise ValueError(f"unknown library {library!r}")
 
 
+def as_people_write_it(library: Any, case: Case, a: Arrays, name: str, **adam: Any) -> list[Version]:
+    """The way of fastmlp or torch through tensors and layers. adam: options of a step's optimizer."""
+    if case.section == "step":
+        step, checked = training_step(library, case.shape, a, **adam)
+        return [Version(name, step, checked=checked)]
+    t = {key: library.tensor(v, requires_grad=True) for key, v in a.items()}
+    call = operation(library, case.kernel, t["a"], t["b"])
+    return [Version(name, call, checked=lambda: call().detach())]
+
+
 def _fastmlp(case: Case, a: Arrays) -> list[Version]:
+    import fastmlp
     from fastmlp import ops
 
+    if case.section in ("step", "eager"):
+        return as_people_write_it(fastmlp, case, a, "tensors")
     x, w, b = a.get("x"), a.get("w"), a.get("b")
     act = case.kernel
     if case.section == "tiny":
@@ -84,8 +109,8 @@ def _fastmlp(case: Case, a: Arrays) -> list[Version]:
     return [Version("ops.cross_entropy", lambda: ops.cross_entropy(x, labels, out=out))]
 
 
-#: it has no erf, and no loss in one function; only mse is so short that nobody would look for one
-NOT_IN_NUMPY = ("gelu", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+#: it has no erf, no loss in one function, no gradients; only mse is so short that nobody would look for one
+NOT_IN_NUMPY = ("gelu", "binary_cross_entropy", "binary_cross_entropy_with_logits", AS_WRITTEN, FUSED)
 
 
 def _numpy(case: Case, a: Arrays) -> list[Version]:
@@ -93,6 +118,8 @@ def _numpy(case: Case, a: Arrays) -> list[Version]:
     x, w, b = a.get("x"), a.get("w"), a.get("b")
     if case.kernel in NOT_IN_NUMPY:
         return []
+    if case.section == "eager":
+        return [Version("arrays", operation(np, case.kernel, a["a"], a["b"]))]
     if case.section == "tiny":
         return [Version("maximum(x @ w.T + b, 0)", lambda: np.maximum(x @ w.T + b, 0))]
     if case.section == "linear":

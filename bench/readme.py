@@ -1,7 +1,7 @@
-"""Puts a saved run into a README: `python -m fastmlp.bench.readme results.json README.md`.
+"""Puts saved runs into a README: `python -m fastmlp.bench.readme bench README.md`, with the folder where they are.
 
-What stands between the two markers is replaced by tables that are made from the file alone: the same file gives
-the same text. Rows that lose are in bold and named again below their table.
+What stands between two markers is replaced by tables that are made from a file alone: the same file gives the same
+text. Rows that lose are in bold and named again below their table.
 """
 
 import sys
@@ -11,16 +11,25 @@ from .report import WHAT, duration, options_text, shape_text, threads_text
 from .results import LOSING, Results, Row, geometric_mean, load
 from .targets import verdicts
 
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+#: the block of a README, by the name in its markers -> the file that it is made from
+BLOCKS = {"bench": "results.json", "training": "training.json"}
 
 
-def rewrite(text: str, results: Results) -> str:
-    """`text` with the tables of `results` between the markers. ValueError: it has not one of each, in order."""
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ValueError(f"expected one {START} and, below it, one {END}")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    return f"{before}{START}\n{markdown(results)}\n{END}{after}"
+def markers(block: str) -> tuple[str, str]:
+    return f"<!-- {block}:start -->", f"<!-- {block}:end -->"
+
+
+def rewrite(text: str, block: str, results: Results) -> str:
+    """`text` with the tables of `results` between the markers of `block`.
+
+    ValueError: it has not one of each, in order.
+    """
+    start, end = markers(block)
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"expected one {start} and, below it, one {end}")
+    before, rest = text.split(start)
+    after = rest.split(end)[1]
+    return f"{before}{start}\n{markdown(results)}\n{end}{after}"
 
 
 def markdown(results: Results) -> str:
@@ -80,25 +89,23 @@ def _sections(results: Results) -> list[tuple[str, str, str]]:
 
 
 def _section(results: Results, section: str, dtype: str, peer: str) -> str:
-    """Shapes downwards; kernels and numbers of threads across."""
+    """Shapes downwards, kernels and numbers of threads across; where there are more kernels, these downwards."""
     rows = [row for row in results.rows if (row.section, row.dtype, row.peer) == (section, dtype, peer)]
-    columns = sorted({(row.threads, _order(rows, row.kernel), row.kernel) for row in rows})
-    cells = {(row.shape, row.threads, row.kernel): row for row in rows}
-    first = columns[0]
-    head = ["shape", f"fastmlp, {first[2]}, {threads_text(first[0])}"]
-    head += [f"{kernel}, {threads_text(threads)}" for threads, _, kernel in columns]
+    names = ("shape", "kernel")
+    labels = [(shape_text(row.shape), row.kernel) for row in rows]
+    if len({row.kernel for row in rows}) > len({row.shape for row in rows}):
+        names, labels = names[::-1], [label[::-1] for label in labels]
+    cells = {(down, row.threads, across): row for (down, across), row in zip(labels, rows)}
+    columns = sorted(dict.fromkeys((threads, across) for _, threads, across in cells), key=lambda c: c[0])
+    titles = [f"{across}, {threads_text(threads)}" for threads, across in columns]
     body = []
-    for shape in dict.fromkeys(row.shape for row in rows):
-        of_shape = [cells.get((shape, threads, kernel)) for threads, _, kernel in columns]
-        body.append([shape_text(shape), _time(of_shape[0]), *map(_ratio, of_shape)])
-    means = [geometric_mean([r for r in rows if (r.threads, r.kernel) == (t, k)]) for t, _, k in columns]
+    for down in dict.fromkeys(down for down, _ in labels):
+        found = [cells.get((down, *column)) for column in columns]
+        body.append([down, _time(found[0]), *map(_ratio, found)])
+    means = [geometric_mean([row for (_, *key), row in cells.items() if tuple(key) == c]) for c in columns]
     body.append(["geometric mean", "", *("n/a" if mean is None else f"{mean:.2f}" for mean in means)])
     title = f"**{WHAT[section]}; {dtype}, against {peer}**"
-    return "\n\n".join([title, _table(head, body), *_named(rows)])
-
-
-def _order(rows: list[Row], kernel: str) -> int:
-    return list(dict.fromkeys(row.kernel for row in rows)).index(kernel)
+    return "\n\n".join([title, _table([names[0], f"fastmlp, {titles[0]}", *titles], body), *_named(rows)])
 
 
 def _time(row: Row | None) -> str:
@@ -144,12 +151,22 @@ def _busy(results: Results) -> str:
 
 
 def main(argv=None):
+    """Blocks without a file or without any marker are left out, and named."""
     args = sys.argv[1:] if argv is None else argv
     if len(args) != 2:
-        print("usage: python -m fastmlp.bench.readme RESULTS.json README.md", file=sys.stderr)
+        print("usage: python -m fastmlp.bench.readme FOLDER README.md", file=sys.stderr)
         return 2
-    readme = Path(args[1])
-    readme.write_text(rewrite(readme.read_text(encoding="utf-8"), load(args[0])), encoding="utf-8")
+    folder, readme = map(Path, args)
+    text = readme.read_text(encoding="utf-8")
+    for block, name in BLOCKS.items():
+        saved = folder / name
+        if not saved.exists():
+            print(f"{saved} is not there: {block} is left as it is")
+        elif not any(marker in text for marker in markers(block)):
+            print(f"{readme} has no {markers(block)[0]}: {saved} is left out")
+        else:
+            text = rewrite(text, block, load(saved))
+    readme.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -3,6 +3,7 @@
 from .results import LOSING, BusyRow, Ceiling, Results, Row, geometric_mean, worst
 from .targets import verdicts
 from .timing import NOISY, PRECISE
+from .work import CASES
 
 WHAT = {
     "linear": "fused linear forward: act(x wᵀ + b), shape m x k x n",
@@ -11,6 +12,8 @@ WHAT = {
     "cross_entropy": "cross-entropy, loss and gradient, shape rows x classes",
     "loss": "losses of single elements, loss and gradient, shape elements",
     "tiny": "a tiny call as people write it, shape m x k x n",
+    "step": "a training step as people write it, torch run eagerly, shape batch x in x hidden x hidden x out",
+    "eager": "one operation on tensors that require gradients (on arrays: numpy), shape m x n",
 }
 
 
@@ -66,13 +69,19 @@ def ceiling_line(c: Ceiling) -> str:
 
 
 def table_heading(row: Row) -> list[str]:
-    columns = f"  {'shape':<15}{'kernel':<12}{'fastmlp':>9}{'± %':>5}{row.peer:>11}{'± %':>5}"
+    columns = f"{_first_columns(row.section, 'shape', 'kernel')}{'fastmlp':>9}{'± %':>5}{row.peer:>11}{'± %':>5}"
     columns += f"{'speed-up':>10} {'[95 % interval]':<18}{'rate':<30}fastest of {row.peer}"
     return ["", f"{WHAT[row.section]}; {row.dtype}, {threads_text(row.threads)}, against {row.peer}", columns]
 
 
+def _first_columns(section: str, shape: str, kernel: str) -> str:
+    """As wide as the longest kernel of the section needs."""
+    width = max((len(case.kernel) for case in CASES if case.section == section), default=0)
+    return f"  {shape:<17}{kernel:<{width + 2}}"
+
+
 def row_lines(row: Row) -> list[str]:
-    head = f"  {shape_text(row.shape):<15}{row.kernel:<12}"
+    head = _first_columns(row.section, shape_text(row.shape), row.kernel)
     if row.problem or row.ratio is None:
         return [f"{head}NOT TIMED: {row.problem}"]
     ours, theirs, r = row.times[row.ours], row.times[row.theirs], row.ratio

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .results import Results, Row, geometric_mean, worst
-from .work import OUT_OF_CACHE
+from .work import ARTICLE, AS_WRITTEN, OUT_OF_CACHE
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,20 @@ def _most_microseconds(rows):
     return max((1e6 * r.seconds for r in rows if r.ratio), default=None)
 
 
+def _most_overhead(rows):
+    """Microseconds that fastmlp takes longer than the peer."""
+    return max((1e6 * (r.seconds - r.peer_seconds) for r in rows if r.ratio), default=None)
+
+
 def _of(section, dtype="float32", **fields):
-    """Picks rows by section, dtype and further fields, against torch."""
+    """Picks rows by section, dtype and further fields, against torch unless `peer` is one of these."""
     wanted = {"section": section, "dtype": dtype, "peer": "torch", **fields}
     return lambda row: all(getattr(row, name) == value for name, value in wanted.items())
 
 
 LARGE = (512, 1024, 1024)
+STEP = "the article's training step, as the article writes it"
+_of_the_step = _of("step", kernel=AS_WRITTEN, shape=ARTICLE)
 
 TARGETS = [
     Target("linear forward, float32: geometric mean", _of("linear"), geometric_mean, 1.3, "x"),
@@ -78,6 +85,16 @@ TARGETS = [
     ),
     Target("cross-entropy with gradient: worst shape", _of("cross_entropy"), _least_ratio, 3.0, "x"),
     Target("a tiny call, 1x10x64 relu", _of("tiny"), _most_microseconds, 3.0, " µs", at_least=False),
+    Target(f"{STEP}: against torch", _of_the_step, _least_ratio, 9.0, "x"),
+    Target(f"{STEP}: time", _of_the_step, _most_microseconds, 70.0, " µs", at_least=False),
+    Target(
+        "overhead of an eager operation, over NumPy's: worst operation",
+        _of("eager", peer="numpy"),
+        _most_overhead,
+        3.0,
+        " µs",
+        at_least=False,
+    ),
 ]
 
 BUSY = ("forward 128x784x256 beside a busy neighbour: mean time over quiet mean time", 2.2)

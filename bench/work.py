@@ -8,19 +8,27 @@ A case is small and goes to the workers by value; each of them makes the same in
     cross_entropy  logits (m, n), labels (m,) -> loss (), dlogits (m, n)                 shape (m, n)
     loss           input, target (n,) -> loss (), dinput (n,): a loss of single elements     shape (n,)
     tiny           as linear, written as people write it, without out=                   shape (m, k, n)
+    step           x, y, parameters -> loss (), gradients of the parameters: see programs.py    shape (m, k, ..., n)
+    eager          a, b (m, n) -> the result of one operation on tensors that require gradients    shape (m, n)
 """
 
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from fastmlp import ops
 
+from .programs import OPERATIONS, operation
+
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table. `kernel` is the activation of a linear case, which softmax of a softmax one, which loss."""
+    """One row of the table.
+
+    kernel: the activation of a linear case, which softmax, loss or operation; of a step, the peer's optimizer.
+    """
 
     section: str
     kernel: str
@@ -51,12 +59,15 @@ class Case:
         """How many terms the longest sum has."""
         if self.section == "backward":
             return max(self.shape)
-        if self.section in ("cross_entropy", "loss"):
+        if self.section == "step":
+            return sum(self.shape)  # the sums of all layers, one after the other
+        if self.section in ("cross_entropy", "loss", "eager"):
             return int(np.prod(self.shape))
         return self.shape[1]
 
 
-SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "loss", "tiny", "busy")  # "busy" is in busy.py
+# "busy" is in busy.py
+SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "loss", "tiny", "step", "eager", "busy")
 
 # (m, k, n) and whether `--quick` runs it
 LINEAR = [
@@ -123,6 +134,12 @@ CROSS_ENTROPY = [((128, 10), True), ((1024, 1000), True), ((256, 50257), False)]
 LOSSES = ("mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 LOSS_SIZES = [((100,), True), ((100_000,), True), ((10_000_000,), False)]
 
+ARTICLE = (100, 10, 64, 32, 1)
+DIGITS = (64, 64, 128, 64, 10)
+AS_WRITTEN, FUSED = "Adam", "Adam, fused"  # torch's, by default and with fused=True; fastmlp has one Adam
+STEPS = [(ARTICLE, AS_WRITTEN, True), (ARTICLE, FUSED, False), (DIGITS, AS_WRITTEN, False), (DIGITS, FUSED, False)]
+QUICK_OPERATIONS = ("add", "sigmoid")
+
 CASES = [
     *(Case("linear", act, shape, quick=q) for shape, q in LINEAR for act in ("relu", "gelu", "tanh")),
     *(Case("linear", "relu", shape, "float64", quick=shape == (128, 784, 256)) for shape in LINEAR_F64),
@@ -131,6 +148,8 @@ CASES = [
     *(Case("cross_entropy", "labels", shape, quick=q) for shape, q in CROSS_ENTROPY),
     *(Case("loss", kernel, size, quick=q) for size, q in LOSS_SIZES for kernel in LOSSES),
     Case("tiny", "relu", (1, 10, 64), quick=True, peers=("torch", "numpy")),
+    *(Case("step", kernel, shape, quick=q) for shape, kernel, q in STEPS),
+    *(Case("eager", k, (3, 4), quick=k in QUICK_OPERATIONS, peers=("torch", "numpy")) for k in OPERATIONS),
 ]
 
 
@@ -148,17 +167,35 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
     if case.section == "loss":
         x, target = rng.random(case.shape, case.dtype), rng.random(case.shape, case.dtype)
         return {"x": x / 2 + x.dtype.type(0.25), "target": target}  # away from 0 and 1, where bce's gradient is huge
+    if case.section == "eager":
+        return {name: rng.standard_normal(case.shape, case.dtype) for name in ("a", "b")}
+    if case.section == "step":
+        return _step_inputs(rng, case)
     m, k, n = case.shape
-    bound = k**-0.5  # weights as torch.nn.Linear initialises them
-    a = {
-        "x": rng.standard_normal((m, k), case.dtype),
-        "w": bound * (2 * rng.random((n, k), case.dtype) - 1),
-        "b": bound * (2 * rng.random(n, case.dtype) - 1),
-    }
+    x = rng.standard_normal((m, k), case.dtype)
+    w, b = _layer(rng, k, n, case.dtype)
+    a = {"x": x, "w": w, "b": b}
     if case.section == "backward":
         _make_signs_certain(a)
         a["dy"] = rng.standard_normal((m, n), case.dtype)
         a["y"] = ops.linear(a["x"], a["w"], a["b"], case.kernel, backend="numpy")
+    return a
+
+
+def _layer(rng: np.random.Generator, k: int, n: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """w (n, k) and b (n,) as torch.nn.Linear initialises them."""
+    bound = k**-0.5
+    return bound * (2 * rng.random((n, k), dtype) - 1), bound * (2 * rng.random(n, dtype) - 1)
+
+
+def _step_inputs(rng: np.random.Generator, case: Case) -> dict[str, np.ndarray]:
+    """x (m, k); y: 0 or 1 (m, 1) for a network with one output, else labels (m,); the layers' weights and biases."""
+    m, *sizes = case.shape
+    outputs = sizes[-1]
+    y = rng.integers(0, 2, (m, 1)).astype(case.dtype) if outputs == 1 else rng.integers(0, outputs, m)
+    a = {"x": rng.standard_normal((m, sizes[0]), case.dtype), "y": y}
+    for number, (k, n) in enumerate(pairwise(sizes), 1):
+        a[f"fc{number}.weight"], a[f"fc{number}.bias"] = _layer(rng, k, n, case.dtype)
     return a
 
 
@@ -178,6 +215,10 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The right answer: the NumPy reference in float64."""
     d = {name: v.astype(np.float64) if v.dtype.kind == "f" else v for name, v in a.items()}
     with_numpy = {"backend": "numpy"}
+    if case.section == "eager":
+        return [np.asarray(operation(np, case.kernel, d["a"], d["b"])())]
+    if case.section == "step":
+        return _step_expected(d, len(case.shape) - 2)
     if case.section in ("linear", "tiny"):
         return [ops.linear(d["x"], d["w"], d["b"], case.kernel, **with_numpy)]
     if case.section == "backward":
@@ -189,3 +230,22 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
     else:
         loss, gradient = ops.cross_entropy(d["x"], d["labels"], **with_numpy)
     return [np.asarray(loss), gradient]
+
+
+def _step_expected(d: dict[str, np.ndarray], layers: int) -> list[np.ndarray]:
+    """The loss and the gradients of the parameters: forward layer by layer, and back."""
+    with_numpy = {"backend": "numpy"}
+    is_probability = d["y"].ndim == 2
+    acts = ["relu"] * (layers - 1) + ["sigmoid" if is_probability else "identity"]
+    x, kept = d["x"], []
+    for number, act in enumerate(acts, 1):
+        w, b = d[f"fc{number}.weight"], d[f"fc{number}.bias"]
+        y, saved = ops.linear(x, w, b, act, save=True, **with_numpy)
+        kept.append((x, w, saved, act))
+        x = y
+    loss, dy = (ops.binary_cross_entropy if is_probability else ops.cross_entropy)(x, d["y"], **with_numpy)
+    gradients = []
+    for layer in reversed(kept):
+        dy, dw, db = ops.linear_backward(dy, *layer, **with_numpy)
+        gradients = [dw, db, *gradients]
+    return [np.asarray(loss), *gradients]

@@ -17,8 +17,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-
 from . import ceilings, environment, timing, work
 from .peers import use_threads, versions
 
@@ -134,11 +132,9 @@ class Bench:
 
     def result(self, name):
         """The arrays that a version gives."""
-        version = self.versions[name]
-        with version.context():
-            result = version.call()
+        results = self.versions[name].results()
         wait_until_idle()
-        return [np.asarray(v).copy() for v in (result if isinstance(result, tuple) else (result,))]
+        return results
 
     def time(self, name, calls):
         """Seconds for `calls` calls, after one that wakes the threads and fills the caches."""

@@ -258,6 +258,32 @@ def test_a_target_with_a_row_that_could_not_be_timed_is_not_met():
     assert verdict.value == 1.5 and verdict.met is False
 
 
+def test_the_targets_of_training():
+    run = a_run()
+    step = {"shape": work.ARTICLE, "section": "step"}
+    eager = {"shape": (3, 4), "section": "eager", "peer": "numpy"}
+    run.rows = [
+        row_of(kernel="Adam", ratio=10.0, **step),
+        row_of(kernel="Adam, fused", ratio=5.0, **step),
+        row_of(kernel="add", ratio=0.999, **eager),
+        row_of(kernel="mul", ratio=0.998, **eager),
+        row_of(kernel="mul", ratio=0.5, **eager | {"peer": "torch"}),
+    ]
+    ratio, time, overhead = (v for v in targets.verdicts(run) if v.threads == 1)
+    assert ratio.value == 10 and ratio.met and ratio.rows == 1  # of Adam as it is written
+    assert time.value == pytest.approx(1000) and not time.met
+    assert overhead.value == pytest.approx(2) and overhead.met and overhead.rows == 2  # over NumPy alone
+
+
+@pytest.mark.parametrize("section", ["linear", "loss", "step", "eager"])
+def test_the_columns_stand_below_their_titles(section):
+    for case in work.select([section], ["float32"]):
+        row = row_of(case.shape, case.kernel, section=section)
+        titles, line = report.table_heading(row)[-1], report.row_lines(row)[0]
+        assert line.index(case.kernel) == titles.index("kernel")
+        assert line.index("1 ms") + len("1 ms") == titles.index("fastmlp") + len("fastmlp")
+
+
 def test_a_saved_run_is_the_same_when_loaded(tmp_path):
     run = a_run()
     results.save(run, tmp_path / "run.json")
@@ -289,7 +315,8 @@ def test_the_environment_holds_what_fastmlp_says_of_itself():
 
 # ---------------------------------------------------------------------------------------------- readme
 
-README = f"# Title\n\n{readme.START}\nyesterday\n{readme.END}\n\nThe rest.\n"
+START, END = readme.markers("bench")
+README = f"# Title\n\n{START}\nyesterday\n{END}\n\nThe rest.\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot bind a process to a CPU")
@@ -301,19 +328,42 @@ def test_libraries_of_one_thread_take_turns_on_one_cpu(threads, cpus):
 
 
 def test_the_readme_is_made_from_the_file_alone(tmp_path):
-    path, saved = tmp_path / "README.md", tmp_path / "run.json"
+    path = tmp_path / "README.md"
     path.write_text(README, encoding="utf-8")
-    results.save(a_run(), saved)
-    assert readme.main([str(saved), str(path)]) == 0
+    results.save(a_run(), tmp_path / "results.json")
+    assert readme.main([str(tmp_path), str(path)]) == 0
     once = path.read_text(encoding="utf-8")
-    assert readme.main([str(saved), str(path)]) == 0
+    assert readme.main([str(tmp_path), str(path)]) == 0
     assert path.read_text(encoding="utf-8") == once  # the same again
-    assert once.startswith(f"# Title\n\n{readme.START}\n") and once.endswith(f"{readme.END}\n\nThe rest.\n")
+    assert once.startswith(f"# Title\n\n{START}\n") and once.endswith(f"{END}\n\nThe rest.\n")
     assert "yesterday" not in once
 
 
+def test_each_block_of_the_readme_has_its_own_file(tmp_path, capsys):
+    path, (start, end) = tmp_path / "README.md", readme.markers("training")
+    trained = replace(a_run(), rows=[row_of((100, 10, 64, 32, 1), "Adam", 9.5, "step")], busy=[])
+    results.save(trained, tmp_path / "training.json")
+    path.write_text(README, encoding="utf-8")
+    assert readme.main([str(tmp_path), str(path)]) == 0
+    assert path.read_text(encoding="utf-8") == README  # no results.json, no markers for training.json
+    said = capsys.readouterr().out
+    assert "results.json is not there: bench" in said and f"has no {start}: " in said
+    path.write_text(f"{README}{start}\n{end}\n", encoding="utf-8")
+    assert readme.main([str(tmp_path), str(path)]) == 0
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"{README}{start}\n") and text.endswith(f"{end}\n")
+    assert "| 100x10x64x32x1 | 1 ms | 9.50 |" in text
+
+
+def test_many_kernels_of_one_shape_stand_below_each_other():
+    rows = [row_of((3, 4), name, 2.0, "eager", n) for n in (1, 2) for name in ("add", "mul")]
+    text = readme.markdown(replace(a_run(), rows=rows))
+    assert "| kernel | fastmlp, 3x4, 1 thread | 3x4, 1 thread | 3x4, 2 threads |" in text
+    assert "| mul | 1 ms | 2.00 | 2.00 |" in text and "| geometric mean |  | 2.00 | 2.00 |" in text
+
+
 def test_the_readme_shows_what_lost_and_what_is_missing():
-    text = readme.rewrite(README, a_run())
+    text = readme.rewrite(README, "bench", a_run())
     assert "| 128x784x256 | 1 ms | 1.50 | **0.50** | 1.50! |" in text
     assert "Losing, with their 95 % intervals: 128x784x256 gelu (1 thread) 0.50 [0.50, 0.50]." in text
     assert "Not timed: 2x3x4 relu (1 thread): torch: gave up." in text
@@ -321,14 +371,14 @@ def test_the_readme_shows_what_lost_and_what_is_missing():
     assert "linear forward, float32: worst shape | 1 thread | >= 0.95x | 0.50x | **missed**" in text
     assert "all cases, 3 turns of each version, 5 times as many where the interval of the ratio is wider" in text
     assert "interrupted" not in text and "interrupted" in readme.rewrite(
-        README, replace(a_run(), complete=False)
+        README, "bench", replace(a_run(), complete=False)
     )
 
 
-@pytest.mark.parametrize("text", ["no markers", readme.START, readme.END + readme.START, README + README])
+@pytest.mark.parametrize("text", ["no markers", START, END + START, README + README])
 def test_a_readme_without_its_two_markers_is_left_alone(text):
     with pytest.raises(ValueError, match="expected one"):
-        readme.rewrite(text, a_run())
+        readme.rewrite(text, "bench", a_run())
 
 
 # ------------------------------------------------------------------------------------------ command line

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import fastmlp
 from fastmlp import use_backend
-from fastmlp.bench import check, peers, timing, work
+from fastmlp.bench import check, peers, programs, timing, work
 from fastmlp.bench.timing import Times
 
 # --------------------------------------------------------------------------------------------- timing
@@ -195,6 +196,40 @@ def test_the_sign_of_every_unit_is_certain(shape):
     assert np.abs(a["w"]).mean() > 0.4 * shape[1] ** -0.5  # still the weights of a layer
 
 
+@pytest.mark.parametrize("case", work.select(["step"], ["float32"]), ids=lambda c: c.name)
+def test_the_signs_of_a_step_are_certain(case):
+    """No z of a relu is so near 0 that the rounding of some library could switch a unit on."""
+    a = {name: v.astype(np.float64) for name, v in work.inputs(case).items()}
+    z1 = a["x"] @ a["fc1.weight"].T + a["fc1.bias"]
+    z2 = np.maximum(z1, 0) @ a["fc2.weight"].T + a["fc2.bias"]
+    assert min(np.abs(z1).min(), np.abs(z2).min()) > 2e-6  # some 20 ulp of a z
+
+
+def test_a_step_leaves_the_parameters_where_they_are():
+    a = work.inputs(work.Case("step", work.AS_WRITTEN, (5, 4, 3, 2, 1)))
+    step, checked = programs.training_step(fastmlp, (5, 4, 3, 2, 1), a)
+    first = step()
+    assert isinstance(first, float) and first > 0
+    for _ in range(3):
+        step()
+    loss, *gradients = checked()
+    assert loss == np.float32(first) and [g.shape for g in gradients] == [(3, 4), (3,), (2, 3), (2,), (1, 2), (1,)]
+
+
+WRITTEN = [c for c in work.CASES if c.section in ("step", "eager")]
+
+
+@pytest.mark.parametrize("case", WRITTEN, ids=lambda c: c.name)
+def test_what_people_write_is_the_same_in_torch(case):
+    pytest.importorskip("torch")
+    a = work.inputs(case)
+    ways = peers.versions("fastmlp", case, a) + peers.versions("torch", case, a, compiled=True)
+    assert len(ways) == 2  # torch is not compiled here
+    for version in ways:
+        version.call()
+        assert check.problem(version.results(), work.expected(case, a), case.dtype, case.depth) is None
+
+
 @pytest.mark.parametrize("case", [c for c in work.CASES if small(c)], ids=lambda c: c.name)
 def test_every_way_to_do_a_case_is_right(case):
     a = work.inputs(case)
@@ -203,6 +238,5 @@ def test_every_way_to_do_a_case_is_right(case):
     assert len(ways) == (1 if case.kernel in peers.NOT_IN_NUMPY else 2)
     for version in ways:
         with use_backend("numpy"):
-            got = version.call()
-        got = [np.asarray(v) for v in (got if isinstance(got, tuple) else (got,))]
+            got = version.results()
         assert check.problem(got, want, case.dtype, case.depth) is None, version.name

@@ -1,0 +1,82 @@
+"""What people write, once for both libraries: the names are the same, so `library` is fastmlp or torch.
+
+A training step runs with lr = 0. Adam's arithmetic is what it always is, yet the weights stay, so that every call
+gives the same loss and the same gradients, and these can be compared with a reference.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Call = Callable[[], Any]
+
+
+def training_step(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray], **adam: Any) -> tuple[Call, Call]:
+    """One step of a network of three layers, and the same step with its results to be checked.
+
+    shape: (batch, in, hidden, hidden, out). A network with one output gives a probability, as the article's does;
+    others give the scores of classes. a: "x" (batch, in), "y", and the parameters by their names in the network.
+    adam: options of the optimizer. -> step, which gives the loss as a number; a call of it that gives the loss and
+    the gradients of all parameters, in their order.
+    """
+    nn, F, optim = library.nn, library.nn.functional, library.optim
+
+    class Scores(nn.Module):
+        def __init__(self, input_size, hidden1, hidden2, output_size):
+            super().__init__()
+            self.fc1 = nn.Linear(input_size, hidden1)
+            self.fc2 = nn.Linear(hidden1, hidden2)
+            self.fc3 = nn.Linear(hidden2, output_size)
+
+        def forward(self, x):
+            x = F.relu(self.fc1(x))
+            x = F.relu(self.fc2(x))
+            return self.fc3(x)
+
+    class Probability(Scores):
+        def forward(self, x):
+            x = F.relu(self.fc1(x))
+            x = F.relu(self.fc2(x))
+            return F.sigmoid(self.fc3(x))
+
+    network, criterion = (Probability, nn.BCELoss()) if shape[-1] == 1 else (Scores, nn.CrossEntropyLoss())
+    model = network(*shape[1:])
+    model.load_state_dict({name: library.tensor(a[name]) for name in model.state_dict()})
+    optimizer = optim.Adam(model.parameters(), lr=0.0, **adam)
+    x, y = library.tensor(a["x"]), library.tensor(a["y"])
+
+    def step():
+        y_pred = model(x)
+        loss = criterion(y_pred, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def checked():
+        loss = np.asarray(step(), a["x"].dtype)
+        return loss, *[parameter.grad for parameter in model.parameters()]
+
+    return step, checked
+
+
+OPERATIONS = ("add", "mul", "number", "relu", "sigmoid", "exp", "sum", "matmul", "index")
+
+
+def operation(library: Any, name: str, a: Any, b: Any) -> Call:
+    """One of OPERATIONS on a and b (m, n): tensors of `library`, or arrays where that is NumPy."""
+    if library is np:
+        activations = {"relu": lambda: np.maximum(a, 0), "sigmoid": lambda: 1 / (1 + np.exp(-a))}
+    else:
+        activations = {"relu": lambda: library.relu(a), "sigmoid": lambda: library.sigmoid(a)}
+    calls = {
+        "add": lambda: a + b,
+        "mul": lambda: a * b,
+        "number": lambda: a * 2,
+        "exp": lambda: library.exp(a),
+        "sum": lambda: a.sum(),
+        "matmul": lambda: a @ b.T,
+        "index": lambda: a[0],
+    }
+    return (calls | activations)[name]
