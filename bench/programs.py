@@ -70,13 +70,14 @@ def operation(library: Any, name: str, a: Any, b: Any) -> Call:
         activations = {"relu": lambda: np.maximum(a, 0), "sigmoid": lambda: 1 / (1 + np.exp(-a))}
     else:
         activations = {"relu": lambda: library.relu(a), "sigmoid": lambda: library.sigmoid(a)}
+    turned = b.T
     calls = {
         "add": lambda: a + b,
         "mul": lambda: a * b,
         "number": lambda: a * 2,
         "exp": lambda: library.exp(a),
         "sum": lambda: a.sum(),
-        "matmul": lambda: a @ b.T,
+        "matmul": lambda: a @ turned,
         "index": lambda: a[0],
     }
     return (calls | activations)[name]
