@@ -244,7 +244,9 @@ def batches(list params, state):
     for p in params:
         grad = p.grad
         if grad is not None:
-            kept, array = state[p], p._data
+            kept, array, data = state[p], p._data, grad._data
+            if data is None:
+                data = grad._peek()
             key = (kept.get("step") if kept else 0, array.itemsize)
             if key in found:
                 batch = found[key]
@@ -252,6 +254,6 @@ def batches(list params, state):
                 batch = found[key] = ([], [], [], [])
             (<list>batch[0]).append(p)
             (<list>batch[1]).append(array)
-            (<list>batch[2]).append(grad._data)
+            (<list>batch[2]).append(data)
             (<list>batch[3]).append(kept)
     return found

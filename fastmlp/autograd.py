@@ -11,6 +11,7 @@ which computes whatever still waits. And nothing waits for an array that NumPy c
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count, repeat
@@ -21,9 +22,9 @@ import numpy as np
 
 from . import ops
 from .checks import Array, Chosen
-from .grad_mode import thread
+from .grad_mode import enable_grad, thread
 from .methods import Methods
-from .ops.arrays import linear_fits
+from .ops.arrays import context_name, linear_fits
 
 Gradient = Callable[..., tuple[Any, ...]]
 
@@ -51,7 +52,7 @@ class Node:
         self.edges = edges
         self.saved = saved
         self.order = next(_order)
-        self.retains: Tensor | None = None  # the tensor whose .grad is wanted though it is no leaf
+        self.retains: ref[Tensor] | None = None  # to the tensor whose .grad is wanted though it is no leaf
 
     def run(self, dy: Array, retain_graph: bool) -> tuple[Any, ...]:
         gradient = self.gradient
@@ -66,10 +67,10 @@ class Node:
                     f"backward: an array that the gradient of {self.name} needs was changed in place after the forward "
                     f"pass (version {storage[VERSION]}, expected {version}); change it later, or a clone of it"
                 )
-        kept = self.kept
+        found = gradient(dy, *self.kept)
         if not retain_graph:
             self.gradient, self.kept = None, ()
-        return gradient(dy, *kept)
+        return found
 
 
 def _edge(t: Tensor) -> Any:
@@ -83,13 +84,13 @@ def _walk(root: Node, dy: Array, retain_graph: bool) -> None:
     waiting, heap = {root.order: (root, dy)}, [-root.order]
     while heap:
         node, dy = waiting.pop(-heappop(heap))
-        if node.retains is not None:
-            _accumulate(node.retains, dy)
+        if node.retains is not None and (kept := node.retains()) is not None:
+            _accumulate(kept, dy)
         for edge, g in zip(node.edges, node.run(dy, retain_graph)):
             if edge is None or g is None:
                 continue
             if type(edge) is not Node:
-                if edge.grad is None and g is not dy and g.base is None and not retain_graph:
+                if edge.grad is None and type(g) is np.ndarray and g is not dy and g.base is None and not retain_graph:
                     edge.grad = wrap(g)  # nobody else holds it
                 else:
                     _accumulate(edge, g)
@@ -103,48 +104,63 @@ def _walk(root: Node, dy: Array, retain_graph: bool) -> None:
 def _accumulate(t: Tensor, g: Array) -> None:
     """t.grad += g"""
     if t.grad is None:
-        t.grad = wrap(g.copy())
-    else:
-        before_write((t.grad,))
-        t.grad._data += g
+        t.grad = wrap(np.array(g))
+        return
+    if t.grad.shape != t.shape:
+        raise RuntimeError(f"backward: expected .grad of shape {t.shape}, as the tensor has, got {t.grad.shape}")
+    settle()
+    array_of(t.grad)[...] += g
+    changed((t.grad,))
 
 
 # ------------------------------------------------------------------------------------------- what waits
 
 
 # Of a piece of memory and all the tensors that look at it: how often it was changed, and may NumPy code change it?
-Storage = list
 VERSION, EXPOSED = 0, 1
 
-LinearJob = tuple["Tensor", "Tensor", "Tensor | None"]  # x (..., k), w (n, k), b (n,) of a layer still to be computed
+#: a layer still to be computed: x (..., k), w (n, k), b (n,); which of them want a gradient; the backend, by name
+LinearJob = tuple["Tensor", "Tensor", "Tensor | None", bool, bool, bool, "str | None"]
 
-_waiting: list[ref[Tensor]] = []  # the tensors that it will give
+_waiting: list[ref[Tensor]] = []  # the tensors that such layers will give
+_lock = threading.RLock()  # of that list, and of computing what is in it
+MANY = 100
 
 
-def _settle_all() -> None:
-    waiting, _waiting[:] = _waiting[:], []
-    for reference in waiting:
-        t = reference()
-        if t is not None:
-            array_of(t)
+def settle() -> None:
+    """Computes whatever waits. To be called before an array is written into, or shown to NumPy."""
+    if _waiting:
+        with _lock:
+            while _waiting:
+                t = _waiting[0]()
+                if t is not None:
+                    array_of(t)
+                del _waiting[0]
+
+
+def changed(tensors: Iterable[Tensor]) -> None:
+    """To be called when the arrays of `tensors` have been written into."""
+    for t in tensors:
+        t._storage[VERSION] += 1
 
 
 def before_write(tensors: Iterable[Tensor]) -> None:
-    """To be called before the arrays of `tensors` are written into: computes what waits, and counts a change."""
-    if _waiting:
-        _settle_all()
-    for t in tensors:
-        t._storage[VERSION] += 1
+    """settle() and changed(), for what is sure to be written."""
+    settle()
+    changed(tensors)
 
 
 def array_of(t: Tensor) -> Array:
     """The array of a tensor, computed now if it has waited until now."""
     a = t._data
     if a is None:
-        job, t._job = t._job, None
-        if job is not None:
-            y = _run(job, IDENTITY, t._requires_grad)
-            t._data, t._node = y._data, y._node
+        with _lock:  # another thread may be at it
+            job = t._job
+            if job is not None:
+                with enable_grad():  # whether it is recorded was decided when it was called
+                    y = _run(job, IDENTITY)
+                t._node, t._data = y._node, y._data
+                t._job = None  # at last: who finds no job finds the data
         return t._data
     return a
 
@@ -152,21 +168,33 @@ def array_of(t: Tensor) -> Array:
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """x wᵀ + b for x (..., k), w (n, k), b (n,) or None -> (..., n). Computed with the activation that follows."""
     if not isinstance(x, Tensor):
-        x = wrap(np.asarray(x))
-        x._storage[EXPOSED] = True
+        x = Tensor(np.asarray(x))
     array_of(x)
-    record = (x._requires_grad or w._requires_grad or (b is not None and b._requires_grad)) and thread.enabled
+    if thread.enabled:
+        dx, dw, db = x._requires_grad, w._requires_grad, b is not None and b._requires_grad
+    else:
+        dx = dw = db = False
+    job = x, w, b, dx, dw, db, context_name()
     exposed = x._storage[EXPOSED] or w._storage[EXPOSED] or (b is not None and b._storage[EXPOSED])
     if exposed or not _fits(x._data, w._data, None if b is None else b._data):  # then `ops` says why
-        return _run((x, w, b), IDENTITY, record)
+        return _run(job, IDENTITY)
     y: Tensor = _new(Tensor)
-    y._job, y._storage = (x, w, b), [0, False]
-    if record:
+    y._job, y._storage = job, [0, False]
+    if dx or dw or db:
         y._requires_grad = True
-    if len(_waiting) > 100:
-        _waiting[:] = [r for r in _waiting if r() is not None]
+    if len(_waiting) > MANY:
+        _forget_the_dead()
     _waiting.append(ref(y))
     return y
+
+
+def _forget_the_dead() -> None:
+    """Most of what has waited is gone, and its memory with it. If not, it waits no longer."""
+    with _lock:
+        count = len(_waiting)
+        _waiting[:count] = [r for r in _waiting[:count] if r() is not None]  # others may append meanwhile
+    if len(_waiting) > MANY // 2:
+        settle()
 
 
 def _fits(x: Array, w: Array, b: Array | None) -> bool:
@@ -180,15 +208,14 @@ def _fits(x: Array, w: Array, b: Array | None) -> bool:
     )
 
 
-def _run(job: LinearJob, act: Chosen, record: bool) -> Tensor:
+def _run(job: LinearJob, act: Chosen) -> Tensor:
     """act(x wᵀ + b), now."""
-    x, w, b = job
+    x, w, b, dx, dw, db, backend = job
     xa, wa, ba = x._data, w._data, None if b is None else b._data
-    if not record:
-        return wrap(ops.linear(xa, wa, ba, act))
-    ya, saved = ops.linear(xa, wa, ba, act, save=True)
+    if not ((dx or dw or db) and thread.enabled):
+        return wrap(ops.linear(xa, wa, ba, act, backend=backend))
+    ya, saved = ops.linear(xa, wa, ba, act, save=True, backend=backend)
     y = wrap(ya)
-    dx, dw, db = x._requires_grad, w._requires_grad, b is not None and b._requires_grad
     edges = _edge(x), _edge(w), None if b is None else _edge(b)
     reads = (x._storage, x._storage[VERSION]), (w._storage, w._storage[VERSION]), (y._storage, 0)
     y._node = Node(act.act.name, _linear_gradient, edges, reads, (xa, wa, saved, act, dx, dw, db))
@@ -206,12 +233,13 @@ IDENTITY = ops.choose_activation("identity")
 def activation(x: Tensor, act: Chosen) -> Tensor:
     """The activation, in one kernel with the linear layer that gave x, if it still waits."""
     if not isinstance(x, Tensor):
-        x = wrap(np.asarray(x))
+        x = Tensor(np.asarray(x))
     job = x._job
     if job is not None:
-        return _run(job, act, x._requires_grad and thread.enabled)
-    xa = x._data
-    y = wrap(ops.activation(xa, act))
+        y = _run(job, act)
+        if x._job is not None:  # it still waits, so nobody has written into what it reads
+            return y
+    y = wrap(ops.activation(x._data, act))
     if not (x._requires_grad and thread.enabled):
         return y
     source = y if act.act.saves == "y" else x
@@ -237,11 +265,15 @@ class Tensor(Methods):
     _node: Node | None = None
     _job: LinearJob | None = None  # how it will be computed
     _requires_grad = False
+    _is_view = False  # of the memory of another tensor
     grad: Tensor | None = None
 
+    __array_priority__ = 1000  # array + tensor is a tensor
+
     def __init__(self, data: Any = (), requires_grad: bool = False) -> None:
-        self._data = data if isinstance(data, np.ndarray) else np.array(data, np.float32)
-        self._storage = [0, False]
+        given = isinstance(data, np.ndarray)
+        self._data = data if given else np.array(data, np.float32)
+        self._storage = [0, given]
         if requires_grad:
             self.requires_grad_()
 
@@ -256,10 +288,11 @@ class Tensor(Methods):
         self.requires_grad_(wanted)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        array_of(self)
         if self._node is not None and not requires_grad:
             raise RuntimeError("requires_grad: only that of leaf tensors can be changed; detach() gives one")
-        if requires_grad and self.dtype.kind != "f":
-            raise RuntimeError(f"requires_grad: only floating-point tensors have gradients, got {self.dtype}")
+        if requires_grad and self.dtype not in ONE:
+            raise RuntimeError(f"requires_grad: only float32 and float64 tensors have gradients, got {self.dtype}")
         self._requires_grad = bool(requires_grad)
         return self
 
@@ -274,14 +307,13 @@ class Tensor(Methods):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        if self._job is not None:
-            x, w, _ = self._job
-            return (*x.shape[:-1], w.shape[0])
-        return self._data.shape
+        job = self._job
+        return self._data.shape if job is None else (*job[0].shape[:-1], job[1].shape[0])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype if self._job is None else self._job[1].dtype
+        job = self._job
+        return self._data.dtype if job is None else job[1].dtype
 
     # to and from other things
 
@@ -292,7 +324,10 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        before_write((self,))
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
+        settle()
+        changed((self,))
         self._data, self._storage = array_of(value), value._storage
 
     def detach(self) -> Tensor:
@@ -305,8 +340,14 @@ class Tensor(Methods):
         """The array itself, not a copy. RuntimeError if the tensor requires grad."""
         if self._requires_grad:
             raise RuntimeError("numpy(): the tensor requires grad; use detach().numpy()")
+        return self._shown()
+
+    def _shown(self) -> Array:
+        """The array, which NumPy code may change from now on: what waits must not see that."""
         a = array_of(self)
-        self._storage[EXPOSED] = True
+        if not self._storage[EXPOSED]:
+            settle()
+            self._storage[EXPOSED] = True
         return a
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -317,8 +358,7 @@ class Tensor(Methods):
             if copy is False:
                 raise ValueError(f"__array__: {self.dtype} cannot become {np.dtype(dtype)} without a copy")
             return np.array(a, dtype)
-        self._storage[EXPOSED] = True
-        return a
+        return self._shown()
 
     # gradients
 
@@ -351,12 +391,18 @@ class Tensor(Methods):
             raise RuntimeError("retain_grad: the tensor does not require grad")
         array_of(self)
         if self._node is not None:
-            self._node.retains = self
+            self._node.retains = ref(self)
 
     def __getstate__(self) -> dict[str, Any]:
         if not self.is_leaf:
             raise RuntimeError("copy or pickle: expected a leaf tensor, got one with a history; detach() gives a leaf")
         return {"_data": array_of(self), "_requires_grad": self._requires_grad, "grad": self.grad}
+
+    def __copy__(self) -> Tensor:
+        array_of(self)
+        other: Tensor = _new(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _storage=[0, False])
@@ -374,13 +420,22 @@ class Tensor(Methods):
     def _constant(self, a: Array) -> Tensor:
         return wrap(a)
 
+    def _apply_to(self, function: Callable[..., Any], first: Any) -> Tensor:
+        """The same with this tensor as the second operand."""
+        return apply(function, (first, self), {})
+
     def _write(self, value: Any, where: Any = ...) -> Tensor:
         """In place; no gradient flows through."""
-        if self._requires_grad and thread.enabled:
-            raise RuntimeError("in-place change of a tensor that requires grad; do it within no_grad()")
+        if thread.enabled and (self._requires_grad or (isinstance(value, Tensor) and value._requires_grad)):
+            raise RuntimeError(
+                "in-place change that a gradient would have to flow through: left out of fastmlp; do it within "
+                "no_grad(), or make a new tensor with where(), cat() or stack()"
+            )
         array_of(self)
-        before_write((self,))
+        value = array_of(value) if isinstance(value, Tensor) else value
+        settle()
         self._data[where] = value
+        changed((self,))
         return self
 
     def _replace(self, result: Tensor) -> Tensor:
@@ -391,13 +446,16 @@ class Tensor(Methods):
             return self
         if self._requires_grad and self._node is None and thread.enabled:
             raise RuntimeError("in-place change of a leaf tensor that requires grad; do it within no_grad()")
+        if self._is_view and result._requires_grad:
+            raise RuntimeError("in-place change of a view, through which a gradient would flow: left out of fastmlp")
         value = array_of(result)
         if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
             raise RuntimeError(
                 f"in-place change: {value.dtype} of shape {value.shape} does not fit into {self.dtype} of {self.shape}"
             )
-        before_write((self,))
+        settle()
         self._data[...] = value
+        changed((self,))
         if result._node is not None:
             self._node, self._requires_grad = result._node, True
         return self
@@ -449,8 +507,8 @@ def apply(function: Callable[..., Any], operands: tuple[Any, ...], options: dict
             arrays.append(t)
     result, gradient = function(*arrays, **options)
     y = wrap(np.asarray(result))
-    if y._data.base is not None and isinstance(operands[0], Tensor):
-        y._storage = operands[0]._storage  # a view of the first operand, or harmless
+    if y._data.base is not None and isinstance(operands[0], Tensor) and np.may_share_memory(y._data, arrays[0]):
+        y._storage, y._is_view = operands[0]._storage, True
     if record and gradient is not None and thread.enabled:
         edges, saved = [], []
         for t, read in zip(operands, function.reads or repeat(())):  # type: ignore[attr-defined]

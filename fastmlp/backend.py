@@ -58,6 +58,12 @@ def active(name: str | None = None) -> ModuleType:
     return _in_context.get() or _default or _choose()
 
 
+def context_name() -> str | None:
+    """The backend that `use_backend` has chosen here, by name."""
+    module = _in_context.get()
+    return None if module is None else _name_of(module)
+
+
 def _choose() -> ModuleType:
     global _default
     asked = os.environ.get("FASTMLP_BACKEND")

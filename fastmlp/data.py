@@ -126,6 +126,11 @@ def default_collate(samples: list[Any]) -> Any:
     raise TypeError(f"dataset: samples of {type(first).__name__} cannot be stacked; give collate_fn")
 
 
+def _plain(dataset: Any, *kinds: type[Dataset]) -> bool:
+    """Is it of one of these kinds, with the samples that this kind gives? A subclass may give others."""
+    return any(isinstance(dataset, kind) and type(dataset).__getitem__ is kind.__getitem__ for kind in kinds)
+
+
 #: options of torch's DataLoader that mean something else here, with the only value they may have
 DEFAULTS: dict[str, Any] = {
     "sampler": None, "batch_sampler": None, "num_workers": 0, "pin_memory": False, "timeout": 0, "worker_init_fn": None,
@@ -195,9 +200,9 @@ class DataLoader:
     def _batch(self, where: Array | slice) -> Any:
         dataset = self.dataset
         if self.collate_fn is None:
-            while isinstance(dataset, Subset) and isinstance(dataset.dataset, (Subset, TensorDataset)):
+            while _plain(dataset, Subset) and _plain(dataset.dataset, Subset, TensorDataset):
                 where, dataset = np.asarray(dataset.indices)[where], dataset.dataset
-            if isinstance(dataset, TensorDataset):
+            if _plain(dataset, TensorDataset):
                 return dataset.batch(where)
         indices = range(where.start, where.stop) if isinstance(where, slice) else where.tolist()
         return (self.collate_fn or default_collate)([dataset[i] for i in indices])

@@ -156,8 +156,8 @@ def _pick(choose: Any) -> Any:
         y = choose(p, q)
 
         def gradient(dy: Array) -> Any:
-            half = np.where(p == q, dy.dtype.type(0.5), dy.dtype.type(1)) * dy
-            return fit(half * (y == p), a), fit(half * (y == q), b)
+            half = np.where(p == q, dy / 2, dy)
+            return fit(np.where(y == p, half, 0), a), fit(np.where(y == q, half, 0), b)
 
         return y, gradient
 
@@ -171,7 +171,11 @@ maximum, minimum = _pick(np.maximum), _pick(np.minimum)
 @reads((), (0,), (0,))
 def where(condition: Array, a: Any, b: Any) -> Any:
     p, q = promote(a, b)
-    return np.where(condition, p, q), lambda dy: (None, fit(dy * condition, a), fit(dy * ~condition, b))
+
+    def gradient(dy: Array) -> Any:
+        return None, fit(np.where(condition, dy, 0), a), fit(np.where(condition, 0, dy), b)
+
+    return np.where(condition, p, q), gradient
 
 
 @reads((1,), (0,))
@@ -246,7 +250,7 @@ def clamp(a: Array, min: Any = None, max: Any = None) -> Any:
     if min is None and max is None:
         raise ValueError("clamp: at least one of min and max must be a number")
     y = np.clip(a, min, max)
-    return y, lambda dy: (dy * (y == a),)
+    return y, lambda dy: (np.where(y == a, dy, 0),)
 
 
 @reads(())
@@ -288,8 +292,8 @@ def mean(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
     if a.dtype.kind != "f":
         raise RuntimeError(f"mean: expected a floating-point tensor, got {a.dtype}; call float() first")
     y = add_up(a, _axes(dim), keepdims=keepdim and dim is not None)
-    scale = y.size / a.size if a.size else np.nan
-    return y * y.dtype.type(scale), lambda dy: (spread(dy * dy.dtype.type(scale), a, dim, keepdim),)
+    count = a.dtype.type(a.size // max(y.size, 1))
+    return quietly(np.true_divide, y, count), lambda dy: (spread(quietly(np.true_divide, dy, count), a, dim, keepdim),)
 
 
 @reads((0,))
@@ -304,6 +308,30 @@ def var(a: Array, dim: Any = None, correction: float = 1, keepdim: bool = False)
 
 
 @reads((0, RESULT))
+def std(a: Array, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
+    """√var; where that is 0, so is the gradient."""
+    v, back = var(a, dim, correction, keepdim)
+    y = np.sqrt(v)
+
+    def gradient(dy: Array) -> Any:
+        return back(quietly(lambda: np.where(y == 0, 0, dy / (2 * y))))
+
+    return y, gradient
+
+
+@reads((0, RESULT))
+def norm(a: Array, dim: Any = None, keepdim: bool = False) -> Any:
+    """√Σ a²; where that is 0, so is the gradient."""
+    y = np.sqrt(add_up(a * a, _axes(dim), keepdims=keepdim and dim is not None))
+
+    def gradient(dy: Array) -> Any:
+        slope = quietly(lambda: np.where(y == 0, 0, dy / y))
+        return (spread(slope, a, dim, keepdim) * a,)
+
+    return y, gradient
+
+
+@reads((0, RESULT))
 def extreme(a: Array, reduce: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """max or min; equal ones share the gradient evenly, as torch's amax does."""
     if a.size == 0:
@@ -311,8 +339,10 @@ def extreme(a: Array, reduce: Any, dim: Any = None, keepdim: bool = False) -> An
     y = reduce(a, _axes(dim), keepdims=keepdim and dim is not None)
 
     def gradient(dy: Array) -> Any:
-        chosen = a == spread(y, a, dim, keepdim)
-        return (spread(dy, a, dim, keepdim) * chosen / chosen.sum(axis=_axes(dim), keepdims=True, dtype=a.dtype),)
+        best = spread(y, a, dim, keepdim)
+        chosen = (a == best) | (np.isnan(a) & np.isnan(best))
+        share = spread(dy, a, dim, keepdim) / chosen.sum(axis=_axes(dim), keepdims=True, dtype=a.dtype)
+        return (np.where(chosen, share, 0),)
 
     return y, gradient
 
@@ -353,6 +383,8 @@ def expand(a: Array, shape: tuple[int, ...]) -> Any:
 def index(a: Array, where: Any) -> Any:
     parts = where if isinstance(where, tuple) else (where,)
     several = any(isinstance(part, (list, np.ndarray)) for part in parts)  # an element may be picked more than once
+    if several:
+        parts = where = tuple(part.copy() if isinstance(part, np.ndarray) else part for part in parts)
 
     def gradient(dy: Array) -> Any:
         da = np.zeros(a.shape, a.dtype)
@@ -362,10 +394,11 @@ def index(a: Array, where: Any) -> Any:
             da[where] = dy
         return (da,)
 
-    return a[where], gradient
+    y = a[where]
+    return (y if isinstance(y, np.ndarray) else a[(*parts, ...)]), gradient  # a view also of a single element
 
 
-@reads((), ())
+@reads((1,), ())
 def gather(a: Array, indices: Array, dim: int) -> Any:
     """a at `indices` along `dim`"""
 

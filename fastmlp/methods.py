@@ -50,6 +50,7 @@ class Methods:
         def grad_fn(self) -> Any: ...
 
         def _apply(self, function: Any, *operands: Any, **options: Any) -> Tensor: ...
+        def _apply_to(self, function: Any, first: Any) -> Tensor: ...
         def _constant(self, a: Any) -> Tensor: ...
         def _peek(self) -> Any: ...
         def _write(self, value: Any, where: Any = ...) -> Tensor: ...
@@ -67,7 +68,7 @@ class Methods:
         return self._apply(g.subtract, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return (-self)._apply(g.add, other)
+        return self._apply_to(g.subtract, other)
 
     def __mul__(self, other: Any) -> Tensor:
         return self._apply(g.multiply, other)
@@ -79,13 +80,13 @@ class Methods:
         return self._apply(g.divide, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return self._apply(g.reciprocal)._apply(g.multiply, other)
+        return self._apply_to(g.divide, other)
 
     def __pow__(self, other: Any) -> Tensor:
         return self._apply(g.power, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return self._constant(np.asarray(other, self.dtype))._apply(g.power, self)
+        return self._apply_to(g.power, other)
 
     def __matmul__(self, other: Tensor) -> Tensor:
         return self._apply(g.matmul, other)
@@ -259,13 +260,15 @@ class Methods:
     def std(
         self, dim: Any = None, unbiased: Bool = True, keepdim: Bool = False, *, correction: Float | None = None
     ) -> Tensor:
-        return self.var(dim, unbiased, keepdim, correction=correction).sqrt()
+        return self._apply(g.std, dim=dim, correction=unbiased if correction is None else correction, keepdim=keepdim)
 
     def norm(self, p: Float = 2, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """(Σ |a|^p)^(1/p)"""
+        if p == 2:
+            return self._apply(g.norm, dim=dim, keepdim=keepdim)
         if p == float("inf"):
             return abs(self).amax(dim, keepdim)
-        return (abs(self) ** p).sum(dim, keepdim) ** (1 / p) if p != 2 else self.square().sum(dim, keepdim).sqrt()
+        return (abs(self) ** p).sum(dim, keepdim) ** (1 / p)
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         return self._apply(g.extreme, np.maximum.reduce, dim=dim, keepdim=keepdim)
@@ -345,7 +348,7 @@ class Methods:
         return self._apply(g.index, where=plain(where))
 
     def __setitem__(self, where: Any, value: Any) -> None:
-        self._write(plain(value), plain(where))
+        self._write(value, plain(where))
 
     def __len__(self) -> Int:
         if not self.shape:
@@ -446,10 +449,10 @@ class Methods:
         return self._write(0)
 
     def fill_(self, value: Any) -> Tensor:
-        return self._write(plain(value))
+        return self._write(value)
 
     def copy_(self, other: Any) -> Tensor:
-        return self._write(plain(other))
+        return self._write(other)
 
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         return self._replace(self.clamp(min, max))

@@ -248,7 +248,7 @@ def test_retain_grad_keeps_the_gradient_of_what_is_no_leaf():
 
 
 def test_only_leaves_of_floating_point_can_be_asked_for_a_gradient():
-    with pytest.raises(RuntimeError, match="only floating-point tensors"):
+    with pytest.raises(RuntimeError, match="only float32 and float64 tensors"):
         fm.tensor([1, 2], requires_grad=True)
     with pytest.raises(RuntimeError, match="only that of leaf tensors"):
         (leaf() * 2).requires_grad_(False)
@@ -341,7 +341,7 @@ def test_leaves_are_changed_without_recording_only():
     a = leaf()
     with pytest.raises(RuntimeError, match="leaf tensor that requires grad"):
         a += 1
-    with pytest.raises(RuntimeError, match="in-place change of a tensor that requires grad"):
+    with pytest.raises(RuntimeError, match="in-place change that a gradient would have to flow through"):
         a[0] = 1
     with fm.no_grad():
         before = a._data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import count
 from operator import index
 from typing import Any
 
@@ -20,7 +21,8 @@ class _Numbered(Module):
     def append(self, module: Module) -> Any:
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__}: expected a Module, got {type(module).__name__}")
-        self.add_module(str(len(self)), module)
+        names = (str(i) for i in count(len(self)))
+        self.add_module(next(name for name in names if name not in self._modules), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> Any:
@@ -28,6 +30,8 @@ class _Numbered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Any:
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: expected a Module, got {type(module).__name__}")
         modules = list(self)
         modules.insert(index, module)
         self._refill(modules)

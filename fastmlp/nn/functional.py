@@ -1,7 +1,7 @@
 """Layers as functions, by torch's names: activations, softmax, linear, dropout, normalization. (The losses are in
 loss_functions.py.)
 
-x may be a tensor or an array. `inplace=True` writes the result into x. Each of them is a call of `ops` on the tape.
+`inplace=True` writes the result into x. Each of them is a call of `ops` on the tape.
 """
 
 from __future__ import annotations
@@ -247,9 +247,10 @@ def batch_norm(
     if not training and (running_mean is None or running_var is None):
         raise ValueError("running_mean, running_var: expected both in evaluation, got None")
     xa, wa, ba = array_of(input), _flat(weight), _flat(bias)
-    given = {} if training else {"running_mean": _flat(running_mean), "running_var": _flat(running_var)}
+    # copies, for the gradient keeps them, and the running statistics go on
+    given = {} if training else {"running_mean": _flat(running_mean).copy(), "running_var": _flat(running_var).copy()}
     ya, saved = ops.batch_norm(xa, wa, ba, eps, **given, save=True)
-    if training and running_mean is not None and running_var is not None:
+    if training and len(xa) and running_mean is not None and running_var is not None:
         rows = xa.size // xa.shape[-1] if xa.size else 0
         before_write((running_mean, running_var))
         for running, batch in ((running_mean, saved[0]), (running_var, saved[2] * (rows / max(rows - 1, 1)))):

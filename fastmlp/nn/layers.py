@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..autograd import Tensor, linear
-from ..creation import _dtype
+from ..creation import empty
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -31,9 +29,9 @@ class Linear(Module):
             if size < 0:
                 raise ValueError(f"{name}: expected a number >= 0, got {size}")
         self.in_features, self.out_features = int(in_features), int(out_features)
-        self.weight = Parameter(np.empty((out_features, in_features), _dtype(dtype)))
+        self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
         if bias:
-            self.bias = Parameter(np.empty(out_features, _dtype(dtype)))
+            self.bias = Parameter(empty(out_features, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()

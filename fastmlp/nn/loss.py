@@ -77,7 +77,7 @@ class BCEWithLogitsLoss(_Weighted):
 
 
 class CrossEntropyLoss(_Weighted):
-    """Of logits (..., C) and integer labels (...) or probabilities (..., C); the softmax is part of it."""
+    """Of logits (m, C, ...) and integer labels (m, ...) or probabilities (m, C, ...); the softmax is part of it."""
 
     def __init__(
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
@@ -90,7 +90,7 @@ class CrossEntropyLoss(_Weighted):
 
 
 class NLLLoss(_Weighted):
-    """Of log-probabilities (..., C) and integer labels (...)."""
+    """Of log-probabilities (m, C, ...) and integer labels (m, ...)."""
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)

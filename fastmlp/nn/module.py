@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,11 +37,14 @@ class Keys(NamedTuple):
         return f"Keys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
+_keys = count()
+
+
 class Handle:
     """Of a hook that was registered; `remove()` takes it off again."""
 
     def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self._hooks, self._key = hooks, max(hooks, default=0) + 1
+        self._hooks, self._key = hooks, next(_keys)
         hooks[self._key] = hook
 
     def remove(self) -> None:
@@ -106,6 +110,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         if kind := self._kind_of(name):
             del self.__dict__[kind][name]
+            self._not_saved.discard(name)
         object.__delattr__(self, name)
 
     def _kind_of(self, name: str) -> str | None:
@@ -118,6 +123,8 @@ class Module:
         if before not in (None, kind):
             del self.__dict__[before][name]
         self.__dict__[kind][name] = value
+        if kind != "_buffers":
+            self._not_saved.discard(name)
         object.__setattr__(self, name, value)
 
     def _register_new(self, kind: str, name: str, value: Any, expected: type) -> None:
@@ -238,6 +245,8 @@ class Module:
         for k, a in values.items():
             if a.shape != own[k].shape:
                 wrong.append(f"{k}: expected shape {own[k].shape}, got {a.shape}")
+            elif not own[k]._data.flags.writeable:
+                wrong.append(f"{k}: is read-only")
             elif a.dtype.kind not in "biuf":
                 wrong.append(f"{k}: expected numbers, got {a.dtype}")
         if wrong:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, wrap
-from ..creation import _dtype
+from ..creation import empty
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -32,7 +32,7 @@ class LayerNorm(Module):
         self.normalized_shape = (normalized_shape,) if single else tuple(normalized_shape)  # type: ignore[arg-type]
         self.eps, self.elementwise_affine = eps, elementwise_affine
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
-            new = Parameter(np.empty(self.normalized_shape, _dtype(dtype))) if wanted else None
+            new = Parameter(empty(self.normalized_shape, dtype=dtype)) if wanted else None
             self.register_parameter(name, new)
         self.reset_parameters()
 
@@ -78,9 +78,9 @@ class BatchNorm1d(Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         for name, wanted in (("weight", affine), ("bias", affine and bias)):
-            self.register_parameter(name, Parameter(np.empty(num_features, _dtype(dtype))) if wanted else None)
+            self.register_parameter(name, Parameter(empty(num_features, dtype=dtype)) if wanted else None)
         for name in ("running_mean", "running_var"):
-            self.register_buffer(name, wrap(np.empty(num_features, _dtype(dtype))) if track_running_stats else None)
+            self.register_buffer(name, empty(num_features, dtype=dtype) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", wrap(np.array(0)) if track_running_stats else None)
         self.reset_parameters()
 

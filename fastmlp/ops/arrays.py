@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import context_name
 from ..checks import Array
 
 try:
@@ -45,6 +46,7 @@ except ModuleNotFoundError:  # not built: checks.py does it all
 
 
 __all__ = [
+    "context_name",
     "contiguous",
     "copy_back",
     "labels_output",

@@ -214,6 +214,9 @@ def _ready(kernel: str, grads: Any, numbers: Any, written: Any, required: int) -
 
     written: params, then each kind of state; only the first `required` of them may not be None.
     """
+    # copies of the lists: another thread may change those that were given
+    grads = grads[:] if type(grads) is list else grads
+    written = tuple([arrays[:] if type(arrays) is list else arrays for arrays in written])
     if updatable(grads, numbers, written, required):
         return grads, numbers, written
     names = KERNELS[kernel]

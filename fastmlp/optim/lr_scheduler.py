@@ -142,7 +142,7 @@ class MultiStepLR(_Multiplied):
         super().__init__(optimizer, last_epoch)
 
     def _factor(self) -> float:
-        return self.gamma ** self.milestones[self.last_epoch]
+        return self.gamma ** self.milestones.get(self.last_epoch, 0)
 
 
 class ExponentialLR(_Multiplied):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write
+from ..autograd import Tensor, array_of, before_write, changed, settle
 from ..checks import Array, number
 from ..grad_mode import enable_grad
 
@@ -33,7 +33,7 @@ except ModuleNotFoundError:  # not built
             if grad is not None:
                 kept, array = state[p], p._data
                 batch = found.setdefault((kept.get("step") if kept else 0, array.itemsize), ([], [], [], []))
-                for items, item in zip(batch, (p, array, grad._data, kept)):
+                for items, item in zip(batch, (p, array, array_of(grad), kept)):
                     items.append(item)
         return found
 
@@ -127,8 +127,9 @@ class Optimizer:
                 raise ValueError("params: expected leaf tensors, got one that an operation made")
             if id(p) in known:
                 raise ValueError("params: the same parameter appears twice")
+            if not array_of(p).flags.c_contiguous:
+                raise ValueError(f"params: expected C-contiguous tensors, got one of shape {p.shape} that is not")
             known.add(id(p))
-            array_of(p)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to 0. A parameter whose gradient is None is skipped by `step`."""
@@ -148,9 +149,18 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for (step, _), batch in batches(group["params"], self.state).items():
-                self._step(group, step, *batch)
+        work = [
+            (group, step, *batch)
+            for group in self.param_groups
+            for (step, _), batch in batches(group["params"], self.state).items()
+        ]
+        if len(work) > 1:  # else `ops` finds what is wrong before it writes
+            for group, _, _, arrays, grads, states in work:
+                self._check(group)
+                _check_batch(arrays, grads, states)
+        settle()
+        for one in work:
+            self._step(*one)
         return loss
 
     def _step(
@@ -158,8 +168,8 @@ class Optimizer:
     ) -> None:
         if step == 0:
             states = [state or self._fresh(a, group) for state, a in zip(states, arrays)]
-        before_write(params)
         self._update(group, arrays, grads, states, step)
+        changed(params)
         if step == 0:
             self.state.update(zip(params, states))
         if step is not None and "step" in states[0]:
@@ -191,6 +201,11 @@ class Optimizer:
             raise ValueError(f"state_dict: expected groups of {ours} parameters, got groups of {theirs}")
         params = dict(zip(*(chain.from_iterable(g["params"] for g in groups) for groups in (saved, self.param_groups))))
         state = {params[i]: _restored(i, kept, params[i]._data) for i, kept in state_dict["state"].items()}
+        for group, new in zip(self.param_groups, saved):
+            for p in group["params"]:
+                missing = set(self._fresh(p._data, group | new)) - set(state[p]) if state.get(p) else ()
+                if missing:
+                    raise ValueError(f"state_dict: {', '.join(sorted(missing))} missing; is it of another optimizer?")
         options = [{k: deepcopy(v) for k, v in g.items() if k != "params" and k not in LEFT_OUT} for g in saved]
         for group, new in zip(self.param_groups, options):
             self._check(group | new)
@@ -219,6 +234,16 @@ def _restored(index: int, kept: dict[str, Any], p: Array) -> State:
                     f"state_dict: {name} of parameter {index}: expected shape {p.shape}, got {state[name].shape}"
                 )
     return state
+
+
+def _check_batch(arrays: Arrays, grads: Arrays, states: States) -> None:
+    """Gradient and state of each parameter are of its shape and dtype."""
+    for p, grad, kept in zip(arrays, grads, states):
+        for name, a in (("grad", grad), *kept.items()):
+            if isinstance(a, np.ndarray) and a.dtype != p.dtype:
+                raise TypeError(f"{name}: expected {p.dtype} as its parameter is, got {a.dtype}")
+            if isinstance(a, np.ndarray) and a.shape != p.shape:
+                raise ValueError(f"{name}: expected shape {p.shape}, as its parameter has, got {a.shape}")
 
 
 # ------------------------------------------------------------------------------------ checks for the subclasses

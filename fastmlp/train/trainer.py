@@ -104,7 +104,7 @@ class Trainer:
         epochs : how often all rows are gone through
         batch_size : rows of a step; the last batch may have fewer
         validation_data : (x, y), or a DataLoader: evaluated after each epoch
-        validation_split : or this share of the rows, taken out at random
+        validation_split : or this share of the rows, taken out at random, in each call of `fit` anew
         early_stopping : EarlyStopping, or the patience of one
         callbacks : told how it goes
         shuffle : the rows in another order each epoch
@@ -132,16 +132,16 @@ class Trainer:
         self.history = History(stopper.monitor, stopper.mode) if stopper else History()
         self.epochs, self.steps, self.rows = int(epochs), len(train), 0
         self._reason: str | None = None
-        self._parameters, self._buffers = list(self.model.named_parameters()), list(self.model.buffers())
+        self._parameters = list(self.model.named_parameters())
         with evaluation(self.model):  # afterwards; an epoch has its own mode
-            self._tell(listeners, "on_fit_begin")
             try:
+                self._tell(listeners, "on_fit_begin")
                 self._epochs(train, validation, listeners)
                 self.history.stopped = self._reason or f"all {epochs} epochs done"
             except KeyboardInterrupt:
                 self.history.stopped = f"interrupted in epoch {self.epoch} after step {self.step}"
             finally:
-                self._tell(listeners, "on_fit_end", self.history)
+                self._tell_all(listeners, "on_fit_end", self.history)
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -180,7 +180,7 @@ class Trainer:
     @np.errstate(all="ignore")  # what NumPy would warn of is found below
     def _step(self, x: Any, y: Any) -> tuple[float, Tensor]:
         """One batch. -> its loss, the prediction"""
-        buffers = [(b, b.clone()) for b in self._buffers]  # forward changes them: running means
+        buffers = [(m, name, b, b.clone()) for m, name, b in _buffers(self.model)]  # forward may change them
         self.optimizer.zero_grad()
         prediction = self.model(x)
         loss = self.loss_function(prediction, y)
@@ -188,20 +188,20 @@ class Trainer:
         if not math.isfinite(value):
             self._not_finite(f"the loss is {value}", x, y, buffers)
         loss.backward()
-        if self.clip_grad_norm is not None:
-            clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         if where := culprit_gradient(self._parameters):
             self._not_finite(f"the loss is {value:.4g}, but {where}", x, y, buffers)
+        if self.clip_grad_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         self.optimizer.step()
         return value, prediction
 
-    def _not_finite(self, what: str, x: Any, y: Any, buffers: list[tuple[Tensor, Tensor]]) -> None:
+    def _not_finite(self, what: str, x: Any, y: Any, buffers: list[tuple[Module, str, Tensor, Tensor]]) -> None:
         try:
             where = culprit(self.model, x, y)
         finally:
             with no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+                for module, name, buffer, before in buffers:
+                    setattr(module, name, buffer.copy_(before))
         raise FloatingPointError(
             f"epoch {self.epoch}, step {self.step + 1}: {what}; {where or 'every output of a layer is finite'}. "
             "Parameters and buffers are as before this step"
@@ -216,6 +216,14 @@ class Trainer:
     def _tell(self, listeners: list[Callback], event: str, *arguments: Any) -> None:
         for listener in listeners:
             getattr(listener, event)(self, *arguments)
+
+    def _tell_all(self, listeners: list[Callback], event: str, *arguments: Any) -> None:
+        """Each of them, though one may raise; the first that does is heard at last."""
+        if listeners:
+            try:
+                self._tell(listeners[:1], event, *arguments)
+            finally:
+                self._tell_all(listeners[1:], event, *arguments)
 
     # data
 
@@ -319,6 +327,10 @@ class _Seen:
 
 
 # ------------------------------------------------------------------------------------------------ helpers
+
+
+def _buffers(model: Module) -> list[tuple[Module, str, Tensor]]:
+    return [(m, name, b) for m in model.modules() if m._buffers for name, b in m._buffers.items() if b is not None]
 
 
 def _named(given: Any, loss: Any) -> dict[str, metrics.Metric]:
