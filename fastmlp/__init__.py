@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as _np
 
-from . import data, io, metrics, nn, ops, optim, plots, utils
+from . import cuda, data, io, metrics, nn, ops, optim, plots, utils
 from .autograd import Tensor
 from .backend import (
     available_backends,
@@ -52,6 +52,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .devices import device
 from .functions import *  # noqa: F403
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .io import load, save
@@ -65,6 +66,8 @@ int32 = int = _np.dtype(_np.int32)
 int16, int8, uint8 = (_np.dtype(name) for name in ("int16", "int8", "uint8"))
 bool = _np.dtype(_np.bool_)
 dtype = _np.dtype
+Size = tuple
+inference_mode = no_grad
 
 __all__ = [
     "Callback",
@@ -72,6 +75,7 @@ __all__ = [
     "Generator",
     "History",
     "Monitor",
+    "Size",
     "Tensor",
     "Trainer",
     "arange",
@@ -79,7 +83,9 @@ __all__ = [
     "available_backends",
     "bernoulli",
     "bool",
+    "cuda",
     "data",
+    "device",
     "double",
     "dtype",
     "e",
@@ -97,6 +103,7 @@ __all__ = [
     "get_default_dtype",
     "get_num_threads",
     "inf",
+    "inference_mode",
     "int",
     "int8",
     "int16",

@@ -20,11 +20,13 @@ from weakref import ref
 
 import numpy as np
 
-from . import ops
+from . import gradients, ops
 from .checks import Array, Chosen
 from .grad_mode import enable_grad, thread
+from .gradients import floating
 from .methods import Methods
 from .ops.arrays import context_name, linear_fits
+from .shapes import plain as _plain
 
 Gradient = Callable[..., tuple[Any, ...]]
 
@@ -168,7 +170,7 @@ def array_of(t: Tensor) -> Array:
 def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """x wᵀ + b for x (..., k), w (n, k), b (n,) or None -> (..., n). Computed with the activation that follows."""
     if not isinstance(x, Tensor):
-        x = Tensor(np.asarray(x))
+        x = look_at(np.asarray(x, None if isinstance(x, np.ndarray) else w.dtype))
     array_of(x)
     if thread.enabled:
         dx, dw, db = x._requires_grad, w._requires_grad, b is not None and b._requires_grad
@@ -233,13 +235,14 @@ IDENTITY = ops.choose_activation("identity")
 def activation(x: Tensor, act: Chosen) -> Tensor:
     """The activation, in one kernel with the linear layer that gave x, if it still waits."""
     if not isinstance(x, Tensor):
-        x = Tensor(np.asarray(x))
+        x = look_at(np.asarray(x))
     job = x._job
     if job is not None:
         y = _run(job, act)
         if x._job is not None:  # it still waits, so nobody has written into what it reads
             return y
-    y = wrap(ops.activation(x._data, act))
+    xa = array_of(x)
+    y = wrap(ops.activation(xa if xa.dtype in ONE else floating(xa), act))
     if not (x._requires_grad and thread.enabled):
         return y
     source = y if act.act.saves == "y" else x
@@ -256,8 +259,8 @@ def _activation_gradient(dy: Array, saved: Array, act: Chosen) -> Any:
 class Tensor(Methods):
     """An array of numbers and, if `requires_grad`, the memory of how it came about.
 
-    Tensor(array) looks at that array, without a copy; of a list it makes a new one in float32. `tensor()` and
-    `from_numpy()` are what people usually want.
+    Tensor(data) is a copy of an array or of lists in the default type, float32; Tensor(2, 3) has that shape and
+    arbitrary numbers. `tensor()` keeps the type of an array, and `from_numpy()` looks at it without a copy.
     """
 
     _data: Any = None  # the array; None while it is not computed
@@ -270,12 +273,14 @@ class Tensor(Methods):
 
     __array_priority__ = 1000  # array + tensor is a tensor
 
-    def __init__(self, data: Any = (), requires_grad: bool = False) -> None:
-        given = isinstance(data, np.ndarray)
-        self._data = data if given else np.array(data, np.float32)
-        self._storage = [0, given]
-        if requires_grad:
-            self.requires_grad_()
+    def __init__(self, *data: Any) -> None:
+        if all(isinstance(n, int) for n in data):
+            self._data = np.empty(data or 0, gradients.default_dtype)
+        elif len(data) == 1:
+            self._data = np.array(_plain(data[0]), gradients.default_dtype)
+        else:
+            raise TypeError(f"Tensor: expected an array, lists, or the integers of a shape, got {data}")
+        self._storage = [0, False]
 
     # what it is
 
@@ -288,12 +293,14 @@ class Tensor(Methods):
         self.requires_grad_(wanted)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        if not isinstance(requires_grad, bool):
+            raise TypeError(f"requires_grad: expected True or False, got {requires_grad!r}")
         array_of(self)
         if self._node is not None and not requires_grad:
             raise RuntimeError("requires_grad: only that of leaf tensors can be changed; detach() gives one")
         if requires_grad and self.dtype not in ONE:
             raise RuntimeError(f"requires_grad: only float32 and float64 tensors have gradients, got {self.dtype}")
-        self._requires_grad = bool(requires_grad)
+        self._requires_grad = requires_grad
         return self
 
     @property
@@ -480,6 +487,13 @@ def records(*operands: Tensor) -> bool:
             if t._requires_grad:
                 return True
     return False
+
+
+def look_at(a: Array) -> Tensor:
+    """A tensor that looks at an array which NumPy code has, too."""
+    t = wrap(a)
+    t._storage[EXPOSED] = True
+    return t
 
 
 def recorded(

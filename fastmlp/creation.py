@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from . import gradients
-from .autograd import EXPOSED, Tensor, array_of, wrap
+from . import devices, gradients
+from .autograd import Tensor, array_of, look_at, wrap
 from .checks import Array, as_array
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -36,7 +36,9 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
     return gradients.default_dtype if dtype is None else np.dtype(dtype)
 
 
-def _made(a: Array, requires_grad: bool) -> Tensor:
+def _made(a: Array, requires_grad: bool, device: Any) -> Tensor:
+    if device is not None:
+        devices.device(device)
     t = wrap(a)
     return t.requires_grad_() if requires_grad else t
 
@@ -55,10 +57,10 @@ def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
 # --------------------------------------------------------------------------------------- of given numbers
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A copy of `data`: a number, lists, an array or a tensor. Python's floats become float32, its ints int64."""
     if isinstance(data, Tensor):
-        return _made(np.array(array_of(data), dtype), requires_grad)
+        return _made(np.array(array_of(data), dtype), requires_grad, device)
     if isinstance(data, (list, tuple)):
         data = _without_tensors(data)
     a = np.array(as_array("data", data), dtype)
@@ -66,7 +68,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         raise TypeError(f"data: expected numbers, got {a.dtype}")
     if dtype is None and a.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
         a = a.astype(gradients.default_dtype)
-    return _made(a, requires_grad)
+    return _made(a, requires_grad, device)
 
 
 def _without_tensors(data: Any) -> Any:
@@ -75,8 +77,10 @@ def _without_tensors(data: Any) -> Any:
     return data.tolist() if isinstance(data, Tensor) else data
 
 
-def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` itself if it is a tensor of that type, a view of it if it is an array of that type, else a copy."""
+    if device is not None:
+        devices.device(device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype):
@@ -90,65 +94,69 @@ def from_numpy(a: Array) -> Tensor:
         raise TypeError(f"from_numpy: expected an ndarray, got {type(a).__name__}")
     if a.dtype.kind not in "biuf":
         raise TypeError(f"from_numpy: expected numbers, got {a.dtype}")
-    t = wrap(a)
-    t._storage[EXPOSED] = True
-    return t
+    return look_at(a)
 
 
 # ----------------------------------------------------------------------------------------------- regular
 
 
-def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     if dtype is None and not isinstance(fill_value, float):
         dtype = np.asarray(fill_value).dtype
     shape = _shape(tuple(size) if isinstance(size, (tuple, list)) else (size,))
-    return _made(np.full(shape, fill_value, _dtype(dtype)), requires_grad)
+    return _made(np.full(shape, fill_value, _dtype(dtype)), requires_grad, device)
 
 
-def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.zeros(_shape(size), _dtype(dtype)), requires_grad)
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.zeros(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
-def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.ones(_shape(size), _dtype(dtype)), requires_grad)
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.ones(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
-def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.empty(_shape(size), _dtype(dtype)), requires_grad)
+def empty(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.empty(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
-def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.zeros(input.shape, dtype or input.dtype), requires_grad)
+def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.zeros(input.shape, dtype or input.dtype), requires_grad, device)
 
 
-def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.ones(input.shape, dtype or input.dtype), requires_grad)
+def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.ones(input.shape, dtype or input.dtype), requires_grad, device)
 
 
-def full_like(input: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.full(input.shape, fill_value, dtype or input.dtype), requires_grad)
+def full_like(
+    input: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None
+) -> Tensor:
+    return _made(np.full(input.shape, fill_value, dtype or input.dtype), requires_grad, device)
 
 
-def empty_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.empty(input.shape, dtype or input.dtype), requires_grad)
+def empty_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.empty(input.shape, dtype or input.dtype), requires_grad, device)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return _made(np.eye(n, m, dtype=_dtype(dtype)), requires_grad)
+def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return _made(np.eye(n, m, dtype=_dtype(dtype)), requires_grad, device)
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(
+    start: Any, end: Any = None, step: Any = 1, dtype: Any = None, requires_grad: bool = False, device: Any = None
+) -> Tensor:
     """start, start + step, ... below end; arange(end) starts from 0."""
     if end is None:
         start, end = 0, start
     if dtype is None:
         dtype = np.int64 if all(isinstance(v, int) for v in (start, end, step)) else gradients.default_dtype
-    return _made(np.arange(start, end, step).astype(dtype), requires_grad)
+    return _made(np.arange(start, end, step).astype(dtype), requires_grad, device)
 
 
-def linspace(start: float, end: float, steps: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = None, requires_grad: bool = False, device: Any = None
+) -> Tensor:
     """`steps` numbers from start to end, both included."""
-    return _made(np.linspace(start, end, steps).astype(_dtype(dtype)), requires_grad)
+    return _made(np.linspace(start, end, steps).astype(_dtype(dtype)), requires_grad, device)
 
 
 # ------------------------------------------------------------------------------------------------ random
@@ -184,22 +192,26 @@ def _rng(generator: Generator | None) -> np.random.Generator:
     return (generator or default_generator).rng
 
 
-def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, device: Any = None
+) -> Tensor:
     """Uniform in [0, 1)."""
-    return _made(_rng(generator).random(_shape(size), _dtype(dtype)), requires_grad)
+    return _made(_rng(generator).random(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
-def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, device: Any = None
+) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
-    return _made(_rng(generator).standard_normal(_shape(size), _dtype(dtype)), requires_grad)
+    return _made(_rng(generator).standard_normal(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
-def rand_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return rand(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+def rand_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return rand(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad, device=device)
 
 
-def randn_like(input: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    return randn(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+def randn_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    return randn(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad, device=device)
 
 
 def randint(

@@ -7,27 +7,40 @@ from typing import Any
 
 from . import gradients
 from .autograd import Tensor, apply
+from .nn import init
 from .nn.functional import celu, log_softmax, prelu, relu, selu, sigmoid, softmax, tanh, threshold
 
 _METHODS = (
-    "abs add all allclose amax amin any argmax argmin argsort ceil clamp clip clone cos div eq equal exp expm1 flatten "
-    "floor gather ge gt isfinite isinf isnan le log log10 log1p log2 lt matmul max maximum mean min minimum mul ne neg "
-    "norm numel permute pow prod reciprocal reshape round rsqrt sign sin sqrt square squeeze std sub sum t transpose "
-    "unsqueeze var"
+    "abs add all allclose amax amin any argmax argmin argsort ceil chunk clamp clip clone cos div eq equal exp expm1 "
+    "flatten flip floor gather ge gt isfinite isinf isnan le log log10 log1p log2 lt masked_fill matmul max maximum "
+    "mean min minimum mul ne neg norm numel permute pow prod reciprocal reshape round rsqrt sign sin sort split sqrt "
+    "square squeeze std sub sum t topk transpose unsqueeze var"
 ).split()
 
 globals().update({name: getattr(Tensor, name) for name in _METHODS})
 mm = Tensor.matmul
 
+for _function in (relu, selu, sigmoid, softmax, log_softmax, tanh):  # and these as methods
+    setattr(Tensor, _function.__name__, _function)
+for _name in ("normal_", "uniform_"):
+    setattr(Tensor, _name, getattr(init, _name))
+
+
+def _several(tensors: Any) -> tuple[Tensor, ...]:
+    found = () if isinstance(tensors, Tensor) else tuple(tensors)
+    if not found or [t for t in found if not isinstance(t, Tensor)]:
+        raise TypeError("tensors: expected a list of one tensor or more")
+    return found
+
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along an axis that they have."""
-    return apply(gradients.cat, tuple(tensors), {"dim": dim})
+    return apply(gradients.cat, _several(tensors), {"dim": dim})
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along a new axis."""
-    return apply(gradients.stack, tuple(tensors), {"dim": dim})
+    return apply(gradients.stack, _several(tensors), {"dim": dim})
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:

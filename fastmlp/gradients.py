@@ -54,7 +54,7 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
             return a, b
         dtype = _common(a, b)
         return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-    if isinstance(b, (int, float)) and a.dtype.kind == "f":
+    if type(b) in (int, float) and isinstance(a, np.ndarray) and a.dtype.kind == "f":
         return a, b
     if isinstance(a, np.ndarray):
         return _beside_number(a, b)
@@ -170,12 +170,22 @@ maximum, minimum = _pick(np.maximum), _pick(np.minimum)
 
 @reads((), (0,), (0,))
 def where(condition: Array, a: Any, b: Any) -> Any:
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+        a = np.asarray(a, None if isinstance(a, int) and isinstance(b, int) else default_dtype)
     p, q = promote(a, b)
 
     def gradient(dy: Array) -> Any:
         return None, fit(np.where(condition, dy, 0), a), fit(np.where(condition, 0, dy), b)
 
     return np.where(condition, p, q), gradient
+
+
+@reads((), (0, 1))
+def remainder(a: Any, b: Any) -> Any:
+    """a - b floor(a / b)"""
+    p, q = promote(a, b)
+    y = quietly(np.mod, p, q)
+    return y, lambda dy: (fit(dy, a), fit(-dy * quietly(np.floor_divide, p, q), b))
 
 
 @reads((1,), (0,))
@@ -249,7 +259,8 @@ def square(a: Array) -> Any:
 def clamp(a: Array, min: Any = None, max: Any = None) -> Any:
     if min is None and max is None:
         raise ValueError("clamp: at least one of min and max must be a number")
-    y = np.clip(a, min, max)
+    low, high = (v.item() if isinstance(v, np.generic) else v for v in (min, max))
+    y = np.clip(a, low, high)
     return y, lambda dy: (np.where(y == a, dy, 0),)
 
 

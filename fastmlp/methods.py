@@ -6,55 +6,26 @@ the tensor in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import gradients as g
-from .printing import format_tensor
+from .shapes import Bool, Float, Int, Shapes, plain
 
 if TYPE_CHECKING:
     from .autograd import Tensor
 
 
-def _shape(sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    """reshape(2, 3) or reshape((2, 3))"""
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+class Best(NamedTuple):
+    """What max(dim) and its like give."""
+
+    values: Tensor
+    indices: Tensor
 
 
-def plain(where: Any) -> Any:
-    """An index with arrays in the place of tensors."""
-    if isinstance(where, tuple):
-        return tuple(map(plain, where))
-    return where._peek() if isinstance(where, Methods) else where
-
-
-Int: TypeAlias = int  # in the class, int, float and bool are methods
-Float: TypeAlias = float
-Bool: TypeAlias = bool
-
-
-class Methods:
+class Methods(Shapes):
     __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        @property
-        def shape(self) -> tuple[Int, ...]: ...
-        @property
-        def dtype(self) -> np.dtype[Any]: ...
-        @property
-        def requires_grad(self) -> Bool: ...
-        @property
-        def grad_fn(self) -> Any: ...
-
-        def _apply(self, function: Any, *operands: Any, **options: Any) -> Tensor: ...
-        def _apply_to(self, function: Any, first: Any) -> Tensor: ...
-        def _constant(self, a: Any) -> Tensor: ...
-        def _peek(self) -> Any: ...
-        def _write(self, value: Any, where: Any = ...) -> Tensor: ...
-        def _replace(self, result: Tensor) -> Tensor: ...
 
     # arithmetic
 
@@ -98,14 +69,21 @@ class Methods:
         return self._apply(g.absolute)
 
     def __mod__(self, other: Any) -> Tensor:
-        return self._untracked(np.mod, other)
+        return self._apply(g.remainder, other)
 
     def __floordiv__(self, other: Any) -> Tensor:
         return self._untracked(np.floor_divide, other)
 
-    add, sub, mul, div, pow, matmul, neg, abs = (
-        __add__, __sub__, __mul__, __truediv__, __pow__, __matmul__, __neg__, __abs__,
-    )  # fmt: skip
+    def add(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self + alpha · other"""
+        return self + (other if alpha == 1 else other * alpha)
+
+    def sub(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        """self - alpha · other"""
+        return self - (other if alpha == 1 else other * alpha)
+
+    mul, div, pow, matmul, neg, abs = __mul__, __truediv__, __pow__, __matmul__, __neg__, __abs__
+    mm = dot = __matmul__
 
     def maximum(self, other: Tensor) -> Tensor:
         return self._apply(g.maximum, other)
@@ -284,150 +262,23 @@ class Methods:
         """The smallest number; along `dim`: (values, indices)."""
         return self.amin() if dim is None else self._best(self.argmin(dim, True), dim, keepdim)
 
-    def _best(self, indices: Tensor, dim: Int, keepdim: Bool) -> tuple[Tensor, Tensor]:
+    def _best(self, indices: Tensor, dim: Int, keepdim: Bool) -> Best:
         values = self.gather(dim, indices)
-        return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
+        return Best(values, indices) if keepdim else Best(values.squeeze(dim), indices.squeeze(dim))
+
+    def sort(self, dim: Int = -1, descending: Bool = False) -> Best:
+        """(values, indices), from the smallest on or from the largest"""
+        indices = self.argsort(dim, descending)
+        return Best(self.gather(dim, indices), indices)
+
+    def topk(self, k: Int, dim: Int = -1, largest: Bool = True) -> Best:
+        """(values, indices) of the k largest, the largest first; or of the smallest"""
+        lead = (slice(None),) * (dim % self.ndim)
+        indices = self.argsort(dim, largest)[(*lead, slice(0, k))]
+        return Best(self.gather(dim, indices), indices)
 
     def gather(self, dim: Int, index: Tensor) -> Tensor:
         return self._apply(g.gather, index, dim=dim)
-
-    # shapes
-
-    @property
-    def ndim(self) -> Int:
-        return len(self.shape)
-
-    @property
-    def T(self) -> Tensor:
-        return self.permute(*range(self.ndim)[::-1])
-
-    def dim(self) -> Int:
-        return self.ndim
-
-    def size(self, dim: Int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    def numel(self) -> Int:
-        return int(np.prod(self.shape, dtype=np.intp))
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return self._apply(g.reshape, shape=_shape(shape))
-
-    view = reshape
-
-    def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> Tensor:
-        start, end = start_dim % max(self.ndim, 1), end_dim % max(self.ndim, 1)
-        middle = int(np.prod(self.shape[start : end + 1], dtype=np.intp))
-        return self.reshape(*self.shape[:start], middle, *self.shape[end + 1 :])
-
-    def squeeze(self, dim: Int | None = None) -> Tensor:
-        gone = range(self.ndim) if dim is None else (dim % max(self.ndim, 1),)
-        return self.reshape(*(size for i, size in enumerate(self.shape) if size != 1 or i not in gone))
-
-    def unsqueeze(self, dim: Int) -> Tensor:
-        at = dim % (self.ndim + 1)
-        return self.reshape(*self.shape[:at], 1, *self.shape[at:])
-
-    def permute(self, *dims: Any) -> Tensor:
-        return self._apply(g.permute, axes=_shape(dims))
-
-    def transpose(self, dim0: Int, dim1: Int) -> Tensor:
-        axes = list(range(self.ndim))
-        axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
-        return self.permute(*axes)
-
-    def t(self) -> Tensor:
-        if self.ndim > 2:
-            raise RuntimeError(f"t(): expected at most 2 axes, got shape {self.shape}")
-        return self.T
-
-    def expand(self, *shape: Any) -> Tensor:
-        return self._apply(g.expand, shape=_shape(shape))
-
-    def __getitem__(self, where: Any) -> Tensor:
-        return self._apply(g.index, where=plain(where))
-
-    def __setitem__(self, where: Any, value: Any) -> None:
-        self._write(value, plain(where))
-
-    def __len__(self) -> Int:
-        if not self.shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
-    # types and values
-
-    def to(self, dtype: Any) -> Tensor:
-        """In another type; a device may be given too, if it is "cpu"."""
-        if str(dtype) == "cpu":
-            return self  # type: ignore[return-value]
-        if isinstance(dtype, str):
-            raise ValueError(f"to: expected a dtype or the device 'cpu', got {dtype!r}")
-        dtype = np.dtype(dtype)
-        return self if dtype == self.dtype else self._apply(g.cast, dtype=dtype)  # type: ignore[return-value]
-
-    type = to
-
-    def float(self) -> Tensor:
-        return self.to(np.float32)
-
-    def double(self) -> Tensor:
-        return self.to(np.float64)
-
-    def long(self) -> Tensor:
-        return self.to(np.int64)
-
-    def int(self) -> Tensor:
-        return self.to(np.int32)
-
-    def bool(self) -> Tensor:
-        return self.to(np.bool_)
-
-    def cpu(self) -> Tensor:
-        return self  # type: ignore[return-value]
-
-    def contiguous(self) -> Tensor:
-        return self if self._peek().flags.c_contiguous else self.clone()  # type: ignore[return-value]
-
-    def clone(self) -> Tensor:
-        return self._apply(g.clone)
-
-    def item(self) -> Any:
-        """The single number that the tensor holds, as a Python number."""
-        a = self._peek()
-        if a.size != 1:
-            raise RuntimeError(f"item(): expected one element, got a tensor of shape {a.shape}")
-        return a.item()
-
-    def tolist(self) -> Any:
-        return self._peek().tolist()
-
-    def __float__(self) -> Any:
-        return float(self.item())
-
-    def __int__(self) -> Any:
-        return int(self.item())
-
-    def __index__(self) -> Any:
-        return self.item().__index__()
-
-    def __bool__(self) -> Any:
-        if self._peek().size != 1:
-            raise RuntimeError(f"the truth of a tensor of shape {self.shape} is ambiguous: use any() or all()")
-        return bool(self.item())
-
-    def __repr__(self) -> str:
-        return format_tensor(self._peek(), requires_grad=self.requires_grad, grad_fn_name=self._grad_fn_name())
-
-    def _grad_fn_name(self) -> str | None:
-        node = self.grad_fn
-        return None if node is None else node.name
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.shape else str(self)
 
     # in place
 
@@ -443,7 +294,16 @@ class Methods:
     def __itruediv__(self, other: Any) -> Tensor:
         return self._replace(self / other)
 
-    add_, sub_, mul_, div_ = __iadd__, __isub__, __imul__, __itruediv__
+    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        return self._replace(self.add(other, alpha=alpha))
+
+    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
+        return self._replace(self.sub(other, alpha=alpha))
+
+    mul_, div_ = __imul__, __itruediv__
+
+    def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
+        return self._replace(self.masked_fill(mask, value))
 
     def zero_(self) -> Tensor:
         return self._write(0)

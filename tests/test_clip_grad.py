@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastmlp import tensor
 from fastmlp.autograd import Tensor
 from fastmlp.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
 
@@ -21,10 +22,10 @@ def gradients(dtype, seed=0):
 
 
 def parameters(grads):
-    params = [Tensor(np.zeros_like(g), requires_grad=True) for g in grads]
+    params = [tensor(np.zeros_like(g), requires_grad=True) for g in grads]
     for p, g in zip(params, grads):
-        p.grad = Tensor(g.copy())
-    return [*params, Tensor(np.ones(3), requires_grad=True)]  # the last one without a gradient
+        p.grad = tensor(g.copy())
+    return [*params, tensor(np.ones(3), requires_grad=True)]  # the last one without a gradient
 
 
 def theirs(torch, grads):
@@ -91,7 +92,7 @@ def test_one_tensor_and_none():
     assert clip_grad_norm_(p, 1.0).numpy() == 5
     np.testing.assert_allclose(p.grad.numpy(), [0.6, 0.8], rtol=1e-6)
     assert get_total_norm([]).numpy() == 0
-    assert get_total_norm([Tensor(np.ones((0, 3)))], float("inf")).numpy() == 0
+    assert get_total_norm([tensor(np.ones((0, 3)))], float("inf")).numpy() == 0
     p.grad = None
     assert clip_grad_norm_(p, 1.0).numpy() == 0
 

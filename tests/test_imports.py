@@ -19,14 +19,17 @@ def rooms(names):
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
     "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
-    | rooms("data io metrics plots train utils"),
+    | rooms("data io metrics plots train utils devices cuda"),
     "fastmlp.optim": rooms("ops checks autograd grad_mode _fast"),
-    "fastmlp.nn": rooms("ops checks autograd grad_mode creation") | {CONTRACT},
+    "fastmlp.nn": rooms("ops checks autograd grad_mode creation devices") | {CONTRACT},
     "fastmlp.functions": rooms("autograd gradients nn"),
-    "fastmlp.creation": rooms("autograd gradients checks"),
-    "fastmlp.autograd": rooms("grad_mode ops checks methods"),
+    "fastmlp.creation": rooms("autograd gradients checks devices"),
+    "fastmlp.autograd": rooms("grad_mode ops checks methods shapes gradients"),
     "fastmlp.grad_mode": set(),
-    "fastmlp.methods": rooms("gradients printing autograd"),  # the last for types alone
+    "fastmlp.methods": rooms("gradients shapes autograd"),  # autograd for types alone
+    "fastmlp.shapes": rooms("gradients devices printing autograd"),  # autograd for types alone
+    "fastmlp.devices": set(),
+    "fastmlp.cuda": set(),
     "fastmlp.gradients": rooms("ops checks"),
     "fastmlp.ops": rooms("backend checks _fast") | {CONTRACT},
     "fastmlp.checks": rooms("_fast") | {CONTRACT},

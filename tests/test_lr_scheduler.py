@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fastmlp import optim
-from fastmlp.autograd import Tensor
+from fastmlp import optim, tensor
 from fastmlp.optim import lr_scheduler
 
 STEPS = 60
@@ -42,7 +41,7 @@ def torch():
 
 
 def ours(kind="SGD"):
-    p, q = (Tensor(np.ones(1), requires_grad=True) for _ in range(2))
+    p, q = (tensor(np.ones(1), requires_grad=True) for _ in range(2))
     return getattr(optim, kind)([{"params": [p], "lr": 0.3}, {"params": [q]}], lr=0.05)
 
 

@@ -6,8 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from fastmlp import optim
-from fastmlp.autograd import Tensor
+from fastmlp import optim, tensor
 
 SHAPES = ((5, 7), (7,), (), (1,), (0,), (64, 33))
 
@@ -68,10 +67,10 @@ def arrays(dtype, seed=0, scale=1.0):
 
 
 def parameters(dtype="float32"):
-    return [Tensor(a, requires_grad=True) for a in arrays(dtype)]
+    return [tensor(a, requires_grad=True) for a in arrays(dtype)]
 
 
-def set_gradients(params, step, missing=lambda i, step: False, of=Tensor):
+def set_gradients(params, step, missing=lambda i, step: False, of=tensor):
     """The gradients of that step, the same for everybody, of changing size."""
     for i, (p, g) in enumerate(zip(params, arrays(p_dtype(params[0]), 100 + step, 2.0 ** (step % 5 - 2)))):
         p.grad = None if missing(i, step) else of(g)
@@ -141,11 +140,11 @@ def test_parameters_of_both_dtypes_in_one_group(name):
     """Each as if it were alone."""
 
     def result(*wanted):
-        params = [Tensor(arrays(dtype)[0], requires_grad=True) for dtype in wanted]
+        params = [tensor(arrays(dtype)[0], requires_grad=True) for dtype in wanted]
         optimizer = getattr(optim, name)(params, lr=0.01)
         for step in range(5):
             for p in params:
-                p.grad = Tensor(arrays(p_dtype(p), step)[0])
+                p.grad = tensor(arrays(p_dtype(p), step)[0])
             optimizer.step()
         return values(params)
 
@@ -160,7 +159,7 @@ def test_a_run_goes_on_from_a_state_dict(name, options):
     run(optimizer, ours, range(7))
     saved, weights = pickle.loads(pickle.dumps(optimizer.state_dict())), values(ours)
     run(optimizer, ours, range(7, 15))
-    others = [Tensor(a, requires_grad=True) for a in weights]
+    others = [tensor(a, requires_grad=True) for a in weights]
     again = getattr(optim, name)(others, lr=17.0)
     again.load_state_dict(saved)
     assert again.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
@@ -189,7 +188,7 @@ def test_a_state_dict_of_torch_is_taken_over(torch, name, options):
     theirs = [torch.nn.Parameter(torch.from_numpy(a)) for a in arrays("float32")]
     reference = getattr(torch.optim, name)(theirs, **options)
     run(reference, theirs, range(5), of=torch.from_numpy)
-    ours = [Tensor(a, requires_grad=True) for a in values(theirs)]
+    ours = [tensor(a, requires_grad=True) for a in values(theirs)]
     optimizer = getattr(optim, name)(ours)
     optimizer.load_state_dict(reference.state_dict())
     assert repr(optimizer) == repr(reference)
@@ -220,8 +219,8 @@ def test_named_parameters():
 
 
 def test_options_may_be_changed_between_steps():
-    p = Tensor(np.ones(3), requires_grad=True)
-    p.grad = Tensor(np.ones(3))
+    p = tensor(np.ones(3), requires_grad=True)
+    p.grad = tensor(np.ones(3))
     optimizer = optim.SGD([p], lr=1.0)
     optimizer.step()
     optimizer.param_groups[0]["lr"] = 0.25
@@ -235,10 +234,10 @@ def test_options_may_be_changed_between_steps():
 
 def test_a_parameter_may_get_another_array():
     """As model.double() gives it before the first step."""
-    p = Tensor(np.ones(3, np.float32), requires_grad=True)
+    p = tensor(np.ones(3, np.float32), requires_grad=True)
     optimizer = optim.Adam([p], lr=0.5)
-    p.data = Tensor(np.ones(3))
-    p.grad = Tensor(np.ones(3))
+    p.data = tensor(np.ones(3))
+    p.grad = tensor(np.ones(3))
     optimizer.step()
     np.testing.assert_allclose(p.detach().numpy(), 0.5, rtol=1e-7)
 
@@ -247,8 +246,8 @@ def test_gradients_may_have_any_strides():
     g = np.arange(35.0).reshape(7, 5)
     results = []
     for grad in (g.T, g.T.copy(), np.broadcast_to(g.T[:, :1], (5, 7))):
-        p = Tensor(np.ones((5, 7)), requires_grad=True)
-        p.grad = Tensor(grad)
+        p = tensor(np.ones((5, 7)), requires_grad=True)
+        p.grad = tensor(grad)
         optim.SGD([p], lr=1.0).step()
         results.append(p.detach().numpy())
     assert (results[0] == 1 - g.T).all() and (results[1] == results[0]).all()
@@ -256,7 +255,7 @@ def test_gradients_may_have_any_strides():
 
 
 def test_step_runs_the_closure_and_returns_its_loss():
-    p = Tensor(np.array([3.0]), requires_grad=True)
+    p = tensor(np.array([3.0]), requires_grad=True)
     optimizer = optim.SGD([p], lr=0.5)
 
     def closure():
@@ -283,16 +282,16 @@ def test_zero_grad():
 
 def test_what_the_forward_pass_keeps_is_not_changed_unseen():
     """A step between forward and backward is found out."""
-    w = Tensor(np.ones((2, 2)), requires_grad=True)
+    w = tensor(np.ones((2, 2)), requires_grad=True)
     loss = (w * w).sum()
-    w.grad = Tensor(np.ones((2, 2)))
+    w.grad = tensor(np.ones((2, 2)))
     optim.SGD([w]).step()
     with pytest.raises(RuntimeError, match="changed in place"):
         loss.backward()
 
 
-P = Tensor(np.ones(2), requires_grad=True)
-OTHER = Tensor(np.ones(2), requires_grad=True)
+P = tensor(np.ones(2), requires_grad=True)
+OTHER = tensor(np.ones(2), requires_grad=True)
 REFUSED = [
     (lambda: optim.SGD([]), ValueError, "params: expected at least one parameter, got an empty list"),
     (lambda: optim.SGD(P), TypeError, "params: expected an iterable of tensors or of dicts, got one tensor"),
@@ -348,7 +347,7 @@ def test_a_wrong_gradient_changes_nothing(name):
     for step in range(2):
         before, state = values(params), optimizer.state_dict()["state"]
         set_gradients(params, step)
-        params[3].grad = Tensor(np.ones(2, np.float32))
+        params[3].grad = tensor(np.ones(2, np.float32))
         with pytest.raises(ValueError, match=r"grads\[3\]: expected shape \(1,\), got \(2,\)"):
             optimizer.step()
         assert all((a == b).all() for a, b in zip(before, values(params)))
@@ -363,12 +362,12 @@ if HIDDEN:
     sys.modules["fastmlp._fast"] = None
 import numpy as np
 from fastmlp import optim
-from fastmlp.autograd import Tensor
-params = [Tensor(np.full(3, 1.0 + i, dtype), requires_grad=True) for i, dtype in enumerate(("f4", "f8", "f4"))]
+from fastmlp import tensor
+params = [tensor(np.full(3, 1.0 + i, dtype), requires_grad=True) for i, dtype in enumerate(("f4", "f8", "f4"))]
 optimizer = optim.Adam(params, lr=0.1)
 for step in range(4):
     for i, p in enumerate(params):
-        p.grad = None if i == step else Tensor(np.cos(np.arange(3.0) + i).astype(p.detach().numpy().dtype))
+        p.grad = None if i == step else tensor(np.cos(np.arange(3.0) + i).astype(p.detach().numpy().dtype))
     optimizer.step()
 print([p.detach().numpy().tolist() for p in params], [state["step"] for state in optimizer.state.values()])
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import Tensor
+from ..checks import integer, number
 from ..creation import as_tensor
 from . import loss_functions as F
 from .module import Module
@@ -13,6 +14,8 @@ from .module import Module
 class _Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
+        if not isinstance(reduction, str):
+            raise TypeError(f"reduction: expected a name, got {type(reduction).__name__}; input and target come later")
         self.reduction = reduction
 
 
@@ -83,7 +86,8 @@ class CrossEntropyLoss(_Weighted):
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
         super().__init__(weight, reduction)
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.ignore_index = integer("ignore_index", ignore_index)
+        self.label_smoothing = number("label_smoothing", label_smoothing)
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
         return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
@@ -94,7 +98,7 @@ class NLLLoss(_Weighted):
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)
-        self.ignore_index = ignore_index
+        self.ignore_index = integer("ignore_index", ignore_index)
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
         return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write, wrap
+from ..autograd import Tensor, array_of, before_write, look_at, wrap
+from ..devices import conversion
 
 
 class Parameter(Tensor):
     """A tensor that is learnt: as an attribute of a module it is one of its parameters."""
 
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
-        super().__init__(array_of(data) if isinstance(data, Tensor) else data)
-        if isinstance(data, Tensor):
-            self._storage = data._storage
+        """data: a tensor or an array, whose memory is the parameter's, or lists"""
+        t = look_at(data) if isinstance(data, np.ndarray) else data if isinstance(data, Tensor) else Tensor(data)
+        self._data, self._storage = array_of(t), t._storage
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -286,9 +287,10 @@ class Module:
         fn(self)
         return self
 
-    def to(self, dtype: Any) -> Any:
-        """Parameters and buffers of floating point in another type, in place; the device "cpu" is where they are."""
-        if isinstance(dtype, str) and dtype == "cpu":
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Any:
+        """to(dtype), to(device): parameters and buffers of floating point in another type, in place."""
+        dtype = conversion(args, dtype, device)
+        if dtype is None:
             return self
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):

@@ -100,6 +100,8 @@ class BatchNorm1d(Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in (2, 3):
             raise ValueError(f"BatchNorm1d: expected input (m, C) or (m, C, L), got shape {input.shape}")
+        if input.shape[1] != self.num_features:
+            raise ValueError(f"BatchNorm1d: expected {self.num_features} features, axis 1, got shape {input.shape}")
         momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
