@@ -25,7 +25,7 @@ from .checks import Array, Chosen
 from .grad_mode import enable_grad, thread
 from .gradients import floating
 from .methods import Methods
-from .ops.arrays import context_name, linear_fits
+from .ops.arrays import in_context, linear_fits, name_of
 from .shapes import plain as _plain
 
 Gradient = Callable[..., tuple[Any, ...]]
@@ -121,8 +121,8 @@ def _accumulate(t: Tensor, g: Array) -> None:
 # Of a piece of memory and all the tensors that look at it: how often it was changed, and may NumPy code change it?
 VERSION, EXPOSED = 0, 1
 
-#: a layer still to be computed: x (..., k), w (n, k), b (n,); which of them want a gradient; the backend, by name
-LinearJob = tuple["Tensor", "Tensor", "Tensor | None", bool, bool, bool, "str | None"]
+#: a layer still to be computed: x (..., k), w (n, k), b (n,); which want a gradient; the backend of `use_backend`
+LinearJob = tuple["Tensor", "Tensor", "Tensor | None", bool, bool, bool, Any]
 
 _waiting: list[ref[Tensor]] = []  # the tensors that such layers will give
 _lock = threading.RLock()  # of that list, and of computing what is in it
@@ -176,7 +176,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         dx, dw, db = x._requires_grad, w._requires_grad, b is not None and b._requires_grad
     else:
         dx = dw = db = False
-    job = x, w, b, dx, dw, db, context_name()
+    job = x, w, b, dx, dw, db, in_context.get()
     exposed = x._storage[EXPOSED] or w._storage[EXPOSED] or (b is not None and b._storage[EXPOSED])
     if exposed or not _fits(x._data, w._data, None if b is None else b._data):  # then `ops` says why
         return _run(job, IDENTITY)
@@ -212,7 +212,8 @@ def _fits(x: Array, w: Array, b: Array | None) -> bool:
 
 def _run(job: LinearJob, act: Chosen) -> Tensor:
     """act(x wᵀ + b), now."""
-    x, w, b, dx, dw, db, backend = job
+    x, w, b, dx, dw, db, module = job
+    backend = module and name_of(module)
     xa, wa, ba = x._data, w._data, None if b is None else b._data
     if not ((dx or dw or db) and thread.enabled):
         return wrap(ops.linear(xa, wa, ba, act, backend=backend))

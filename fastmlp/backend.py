@@ -29,7 +29,8 @@ REMEDY = {
 
 _loaded: dict[str, ModuleType] = {}
 _default: ModuleType | None = None  # set_backend's, or what the environment or the automatic choice gave
-_in_context: ContextVar[ModuleType | None] = ContextVar("fastmlp_backend", default=None)
+#: what `use_backend` has chosen here
+in_context: ContextVar[ModuleType | None] = ContextVar("fastmlp_backend", default=None)
 
 
 def load(name: str, setting: str = "backend") -> ModuleType:
@@ -55,12 +56,11 @@ def active(name: str | None = None) -> ModuleType:
     """The backend module that serves a call made with `backend=name`."""
     if name is not None:
         return load(name)
-    return _in_context.get() or _default or _choose()
+    return in_context.get() or _default or _choose()
 
 
-def context_name() -> str | None:
-    """The backend that `use_backend` has chosen here, by name."""
-    module = _in_context.get()
+def name_of(module: ModuleType | None) -> str | None:
+    """The name of a backend; None of None."""
     return None if module is None else _name_of(module)
 
 
@@ -88,11 +88,11 @@ def set_backend(name: str | None) -> None:
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Within the block, and in this thread only, calls run on backend `name`."""
-    token = _in_context.set(load(name))
+    token = in_context.set(load(name))
     try:
         yield
     finally:
-        _in_context.reset(token)
+        in_context.reset(token)
 
 
 def _name_of(module: ModuleType) -> str:

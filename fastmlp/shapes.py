@@ -222,4 +222,4 @@ class Shapes:
         return None if node is None else node.name
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.shape else str(self)
+        return str(self) if self.shape else format(self.item(), spec)

@@ -562,3 +562,162 @@ def test_random_numbers():
 def test_bad_input(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+# ------------------------------------------------------------------------------- where torch is careful, too
+
+
+def gradient(function, *values):
+    leaf = fm.tensor(values, dtype=fm.float64, requires_grad=True)
+    function(leaf).sum().backward()
+    return leaf.grad.tolist()
+
+
+@pytest.mark.parametrize(
+    "function, values, expected",
+    [
+        (lambda a: a.norm(), (0.0, 0.0), [0, 0]),
+        (lambda a: F.normalize(a[None]), (0.0, 0.0), [1e12, 1e12]),
+        (lambda a: a.std(), (1.0, 1.0), [0, 0]),
+        (lambda a: fm.where(a > 0.5, a, 0.0).sqrt(), (0.0, 1.0), [0, 0.5]),
+        (lambda a: a.clamp(min=0).sqrt(), (-1.0, 1.0), [0, 0.5]),
+        (lambda a: a.maximum(fm.zeros(2, dtype=fm.float64)).sqrt(), (-1.0, 1.0), [0, 0.5]),
+        (lambda a: a.amax(), (float("nan"), 1.0), [1, 0]),
+        (lambda a: a % 0.3 + a, (0.5, 1.0), [2, 2]),
+    ],
+)
+def test_gradients_are_finite_where_they_can_be(function, values, expected):
+    np.testing.assert_allclose(gradient(function, *values), expected)
+
+
+def test_gradients_do_not_flow_where_they_would_be_lost():
+    w = leaf(np.ones(3))
+    h = w * 2
+    view = h[0:1]
+    with pytest.raises(RuntimeError, match="in-place change of a view"):
+        view *= 3
+    buffer = fm.zeros(2, 3, dtype=fm.float64)
+    for change in (
+        lambda: buffer.__setitem__(0, w * 3),
+        lambda: buffer[0].copy_(w),
+        lambda: buffer[0].add_(w * 3),
+    ):
+        with pytest.raises(RuntimeError, match="in-place change"):
+            change()
+    assert (buffer == 0).all()
+    h.sum().backward()
+    np.testing.assert_array_equal(w.grad, [2, 2, 2])
+
+
+def test_an_index_that_changes_later_and_a_change_that_fails():
+    w, index = leaf(np.arange(3.0)), fm.tensor([0])
+    y = w[index]
+    index.fill_(2)
+    y.sum().backward()
+    np.testing.assert_array_equal(w.grad, [1, 0, 0])
+    y = w.gather(0, index)
+    index.fill_(1)
+    with pytest.raises(RuntimeError, match="gather needs was changed"):
+        y.sum().backward()
+    x = fm.ones(3, dtype=fm.float64)
+    y = w * x
+    with pytest.raises(IndexError):
+        x[5] = 1
+    with pytest.raises(TypeError, match="data: expected a Tensor, got ndarray"):
+        w.data = np.ones(3)
+    y.sum().backward()
+    shallow = copy.copy(x)
+    y = w * x
+    shallow.fill_(5)
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        y.sum().backward()
+
+
+def test_a_matrix_times_a_vector_is_no_view():
+    x, w = fm.ones(5, 3, dtype=fm.float64), leaf(np.ones(3))
+    y = x @ w
+    y += 1
+    y.sum().backward()
+    np.testing.assert_array_equal(w.grad, [5, 5, 5])
+
+
+def test_single_elements_are_views():
+    x = fm.zeros(3)
+    one = x[0]
+    one += 1
+    for element in x:
+        element.add_(1)
+    assert x.tolist() == [2, 1, 1]
+
+
+def test_gradients_of_single_numbers_are_arrays():
+    w = fm.tensor(2.0, requires_grad=True)
+    (w * 3).backward()
+    assert isinstance(w.grad.detach().numpy(), np.ndarray)
+    fm.optim.SGD([w], 0.1).zero_grad(set_to_none=False)
+    assert w.grad.item() == 0
+    w.grad = fm.ones(2)
+    with pytest.raises(RuntimeError, match=r"expected .grad of shape \(\)"):
+        (w * 3).backward()
+    with pytest.raises(RuntimeError, match="only float32 and float64"):
+        fm.tensor([1.0], dtype=np.float16).requires_grad_()
+
+
+def test_a_gradient_that_cannot_be_had_may_be_tried_again():
+    a = leaf(np.array([0.0, 1.0]))
+    y = a.prod()
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match="at a zero"):
+            y.backward()
+
+
+def test_numbers_of_numpy_are_numbers(torch):
+    t32 = fm.ones(2)
+    for number in (np.float64(2), np.sqrt(2), np.int64(2)):
+        for y in (t32 * number, number * t32, t32 + number, number - t32, t32 / number, number / t32, t32**number):
+            assert isinstance(y, fm.Tensor) and y.dtype == fm.float32
+    assert t32.clamp(max=np.float64(0.5)).dtype == fm.float32
+    assert isinstance(np.ones(2, np.float32) * t32, fm.Tensor)
+    loss = leaf().abs().sum() * 1
+    assert (np.mean([0.1, 0.2]) * loss).requires_grad
+    assert (2.5 ** fm.arange(3)).tolist() == [1.0, 2.5, 6.25]
+    assert (2 ** fm.tensor([False, True])).tolist() == [1, 2]
+    ints = fm.tensor([-1, 2])
+    assert fm.sigmoid(ints).dtype == fm.float32 and fm.where(ints > 0, 1.0, 0.0).tolist() == [0, 1]
+
+
+def test_tensors_of_a_shape_and_of_arrays():
+    assert fm.Tensor(2, 3).shape == (2, 3) and fm.Tensor(5).shape == (5,)
+    assert fm.Tensor(np.ones((2, 2))).dtype == fm.float32 and fm.Tensor([[1, 2]]).tolist() == [[1, 2]]
+    assert f"{fm.tensor(1.5)} {fm.tensor(3)} {fm.tensor(0.5):.2f}" == "1.5 3 0.50"
+    for n in (41, 47, 49, 98):
+        assert fm.ones(n).mean().item() == 1 and fm.ones(n, dtype=fm.float64).mean().item() == 1
+
+
+def test_devices():
+    device = fm.device("cuda" if fm.cuda.is_available() else "cpu")
+    x = fm.randn(3, 4, device=device).to(device)
+    model = nn.Linear(4, 2, device="cpu").to(device)
+    assert str(model(x).device) == "cpu" and x.device == device and x.to(device, fm.float64).dtype == fm.float64
+    for move in (lambda: x.to("cuda"), lambda: x.cuda(), lambda: model.to("mps"), lambda: fm.zeros(2, device="cuda:0")):
+        with pytest.raises(RuntimeError, match="device: fastmlp computes on the CPU; expected 'cpu', got"):
+            move()
+
+
+def test_more_methods(torch):
+    for expression in (
+        "a.sigmoid()", "a.tanh()", "a.relu()", "a.softmax(1)", "a.log_softmax(1)", "a.add(b, alpha=0.5)",
+        "a.flip(0, 1)",
+        "a.sub(b, alpha=2)", "a.max(1).values", "a.max(dim=0).indices", "a.sort(1).values", "a.sort(0, True).indices",
+        "a.topk(2).values", "a.topk(2, 0, False).indices", "a.masked_fill(a > 0, -9.0)", "a.split(2)[1]",
+        "a.split([1, 3], dim=1)[1]", "a.chunk(2, 1)[1]", "a[:1].expand_as(b)", "a.view_as(b.T)",
+        "t.cat([a, b]).mm(b.T)",
+        "a[0].dot(b[0])",
+    ):  # fmt: skip
+        ours, theirs = (eval(expression, {"t": t, "a": t.tensor(A), "b": t.tensor(B)}) for t in (fm, torch))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, err_msg=expression)
+    fm.manual_seed(0)
+    w = nn.Linear(100, 100).weight
+    assert abs(w.data.normal_(0, 0.02).std().item() - 0.02) < 0.001 and w.data.uniform_(-1, 1).amin().item() < -0.9
+    with pytest.raises(TypeError, match="tensors: expected a list of one tensor or more"):
+        fm.cat(fm.ones(1), fm.ones(1))

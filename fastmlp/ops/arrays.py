@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import context_name
+from ..backend import in_context, name_of
 from ..checks import Array
 
 try:
@@ -46,13 +46,14 @@ except ModuleNotFoundError:  # not built: checks.py does it all
 
 
 __all__ = [
-    "context_name",
     "contiguous",
     "copy_back",
+    "in_context",
     "labels_output",
     "linear_fits",
     "linear_gradients",
     "linear_output",
+    "name_of",
     "output_like",
     "rows_of",
     "rows_output",
