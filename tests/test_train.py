@@ -419,6 +419,10 @@ def test_a_loss_that_is_not_finite_itself():
         ({"x": X[:1], "y": Y[:1], "validation_split": 0.5}, ValueError, "x: expected at least one batch, got none"),
         ({"x": DataLoader(TensorDataset(X, Y))}, ValueError, "y: not beside a DataLoader"),
         ({"x": DataLoader(TensorDataset(X)), "y": None}, TypeError, "x: expected a DataLoader of batches .x, y."),
+        ({"x": TensorDataset(X, Y), "y": None}, TypeError, "x: .*, got TensorDataset; wrap it in a DataLoader"),
+        ({"callbacks": Callback()}, TypeError, "callbacks: expected a list of Callbacks, got Callback"),
+        ({"callbacks": [EarlyStopping]}, TypeError, "callbacks: expected Callbacks .*, got the class EarlyStopping in"),
+        ({"callbacks": [len]}, TypeError, "callbacks: expected Callbacks .*, got builtin_function_or_method in the"),
     ],
 )
 def test_bad_arguments_of_fit(options, error, message):
@@ -431,7 +435,19 @@ def test_bad_arguments_of_fit(options, error, message):
     [
         (lambda m, o: Trainer(F.relu, nn.MSELoss(), o), TypeError, "model: expected a Module, got function"),
         (lambda m, o: Trainer(m, "mse", o), TypeError, "loss: expected a function .*, got str"),
-        (lambda m, o: Trainer(m, nn.MSELoss(), "sgd"), TypeError, "optimizer: expected one .*, got str"),
+        (lambda m, o: Trainer(m, nn.MSELoss(), "sgd"), TypeError, "optimizer: expected an optimizer .*, got str"),
+        (
+            lambda m, o: Trainer(m, nn.MSELoss(), optim.SGD),
+            TypeError,
+            r"optimizer: expected an optimizer such as optim.SGD\(model.parameters\(\), lr=0.1\), got the class SGD",
+        ),
+        (lambda m, o: Trainer(regression(), nn.MSELoss(), o), ValueError, "optimizer: none of its parameters is"),
+        (lambda m, o: Trainer(m, nn.CrossEntropyLoss, o), TypeError, "loss: .*, got the class CrossEntropyLoss"),
+        (
+            lambda m, o: Trainer(m, nn.MSELoss(), o, scheduler=optim.lr_scheduler.StepLR),
+            TypeError,
+            "scheduler: .*, got the class StepLR",
+        ),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, scheduler=3), TypeError, "scheduler: expected .*, got int"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics="accuracy"), TypeError, "metrics: expected a list"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics=["mse"]), ValueError, "metrics: unknown 'mse'"),
@@ -446,6 +462,22 @@ def test_bad_arguments_of_the_makers(make, error, message):
     model = regression()
     with pytest.raises(error, match=message):
         make(model, optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_a_model_that_returns_no_tensor():
+    class Pair(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(TypeError, match="model: expected a forward that returns a Tensor, got tuple"):
+        quiet(trainer(Pair(3, 2)), X, Y)
+    with pytest.raises(TypeError, match="model: expected a forward that returns a Tensor, got tuple"):
+        trainer(Pair(3, 2)).evaluate(X, Y)
+
+
+def test_a_last_batch_of_one_row_that_batch_norm_refuses():
+    with pytest.raises(ValueError, match=r"expected more than 1 row in training, got shape \(1, 4\)"):
+        quiet(trainer(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))), X, Y, batch_size=49)
 
 
 # ---------------------------------------------------------------------------------------------- progress
