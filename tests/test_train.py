@@ -242,6 +242,12 @@ def test_the_best_state_comes_back_when_all_epochs_are_done():
     assert t.evaluate(X, Y)["loss"] == min(t.history.history["val_loss"])
 
 
+def test_early_stopping_in_print():
+    assert repr(EarlyStopping("val_loss", 3)) == (
+        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, mode=None, restore_best=True)"
+    )
+
+
 def test_nan_is_never_the_best():
     numbers = iter([math.nan, 2.0, math.nan, 3.0, math.nan])
     stopper = EarlyStopping("odd", patience=3, mode="min")
@@ -410,7 +416,16 @@ def test_a_loss_that_is_not_finite_itself():
         ({"validation_data": (X, Y[:3])}, ValueError, "y: expected 50 rows as x has, got shape .3, 2."),
         ({"early_stopping": 0}, ValueError, "patience: expected an int >= 1, got 0"),
         ({"early_stopping": "val_loss"}, TypeError, "early_stopping: expected an int, got str"),
-        ({"early_stopping": EarlyStopping("val_loss")}, ValueError, "monitor: expected one of loss, lr, got"),
+        (
+            {"early_stopping": EarlyStopping("val_loss")},
+            ValueError,
+            "monitor: expected one of loss, lr; got 'val_loss'",
+        ),
+        (
+            {"early_stopping": EarlyStopping("val_los", mode="min"), "validation_split": 0.2},
+            ValueError,
+            "monitor: expected one of loss, val_loss, lr; got 'val_los'; did you mean 'val_loss'.$",
+        ),
         ({"x": None}, TypeError, "x: expected an array, got None"),
         ({"x": np.array(["a"])}, TypeError, "x: expected numbers, got <U1"),
         ({"y": None}, TypeError, "y: expected an array, got None"),
@@ -453,7 +468,16 @@ def test_bad_arguments_of_fit(options, error, message):
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics=["mse"]), ValueError, "metrics: unknown 'mse'"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics=["r2_score"] * 2), ValueError, "'r2_score' is taken"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, clip_grad_norm=0), ValueError, "clip_grad_norm: expected a number"),
-        (lambda m, o: EarlyStopping("odd"), ValueError, "mode: expected 'min' or 'max' for 'odd'"),
+        (
+            lambda m, o: EarlyStopping("odd"),
+            ValueError,
+            "monitor: .*'odd'; of a metric of your own say by mode='min' or 'm",
+        ),
+        (
+            lambda m, o: EarlyStopping("val_los"),
+            ValueError,
+            "monitor: expected one of loss, .*, val_loss, .*; got 'val_los'; did you mean 'val_loss'.;",
+        ),
         (lambda m, o: EarlyStopping(mode="least"), ValueError, "mode: expected 'min', 'max' or None, got 'least'"),
         (lambda m, o: EarlyStopping(min_delta=-1), ValueError, "min_delta: expected a number >= 0, got -1"),
     ],
