@@ -327,7 +327,7 @@ class Log(nn.Module):
         return x.log()
 
 
-def with_error(t, x, y, **options):
+def with_error(t, x, y=None, **options):
     """-> the message; nothing has changed since the step before the error"""
     states = [values(t.model)]
     callback = Script(on_batch_end=lambda trainer, loss: states.append(values(trainer.model)))
@@ -371,17 +371,31 @@ def test_a_function_in_a_forward_that_gives_nan():
 
 
 def test_inputs_targets_and_parameters_that_are_not_finite():
-    x, y = X.copy(), Y.copy()
+    """Of batches it is seen when they come."""
+    x, y = X.astype(np.float32), Y.astype(np.float32)
     x[[20, 22], 1] = np.inf
-    message = with_error(trainer(), x, Y, batch_size=10, epochs=2)
+    message = with_error(trainer(), DataLoader(TensorDataset(x, y), 10), epochs=2)
     assert message.startswith("epoch 1, step 3: the loss is ")
-    assert "the inputs x of this batch are not finite, in row 0 and 1 more" in message
-    y[7] = np.nan
-    assert "the targets y of this batch are not finite, in row 7 and 0 more" in with_error(trainer(), X, y)
+    assert "the inputs x of this batch are not finite, in row 0 and 1 more." in message
+    x, y[7] = X.astype(np.float32), np.nan
+    message = with_error(trainer(), DataLoader(TensorDataset(x, y), 50))
+    assert "the targets y of this batch are not finite, in row 7." in message
     model = regression()
     with fastmlp.no_grad():
         model[2].bias[1] = np.nan
     assert "the parameter '2.bias' is not finite" in with_error(trainer(model), X, Y)
+
+
+def test_arrays_that_are_not_finite_are_refused_before_the_first_epoch():
+    x, y = X.copy(), Y.copy()
+    x[[20, 22, 40], 1] = np.nan
+    y[7, 0] = -np.inf
+    t = trainer()
+    with pytest.raises(ValueError, match=r"^x: expected finite numbers, got NaN or infinity in row 20 and 2 more$"):
+        quiet(t, x, Y, validation_split=0.2)
+    with pytest.raises(ValueError, match=r"^y: expected finite numbers, got NaN or infinity in row 7$"):
+        quiet(t, X, y)
+    assert t.step == 0 and not t.history.epochs
 
 
 def test_a_gradient_that_is_not_finite():

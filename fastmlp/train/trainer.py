@@ -22,7 +22,7 @@ from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from .callbacks import Callback, EarlyStopping
-from .diagnose import culprit, culprit_gradient
+from .diagnose import culprit, culprit_gradient, rows_not_finite
 from .history import History
 from .inference import evaluation, inputs, model_dtype, numbers, predict
 from .progress import best_for
@@ -122,7 +122,7 @@ class Trainer:
             At the first loss or gradient that is NaN or infinite, naming epoch, step and where it arose. Parameters
             and buffers are then as they were before that step.
         ValueError, TypeError
-            Naming the argument.
+            Naming the argument. For arrays x and y that are not finite, naming the first such row.
         """
         if checks.integer("epochs", epochs) < 0:
             raise ValueError(f"epochs: expected an int >= 0, got {epochs}")
@@ -251,6 +251,8 @@ class Trainer:
         generator = default_generator if seed is None else Generator().manual_seed(seed)
         x, y = inputs(self.model, x), self._targets(y)
         _same_length(x, y)
+        _finite("x", x)
+        _finite("y", y)
         if split:
             order = generator.rng.permutation(len(x))
             held = max(1, round(len(x) * split))
@@ -393,6 +395,12 @@ def _stopper(given: Any) -> EarlyStopping | None:
 def _same_length(x: Array, y: Array) -> None:
     if y.ndim == 0 or len(y) != len(x):
         raise ValueError(f"y: expected {len(x)} rows as x has, got shape {y.shape}")
+
+
+@np.errstate(all="ignore")  # what NumPy would warn of is the error
+def _finite(name: str, a: Array) -> None:
+    if rows := rows_not_finite(a):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {rows}")
 
 
 def _no_dataset(x: Any) -> None:
