@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -272,7 +273,7 @@ def test_ctrl_c_keeps_what_was_learnt():
     assert history.stopped == "interrupted in epoch 3 after step 2"
     assert history.epochs == [1, 2] and ended == [history]
     assert any((a != before[name]).any() for name, a in values(t.model).items())
-    assert quiet(t, X, Y, epochs=1).stopped == "all 1 epochs done"  # and one can go on
+    assert quiet(t, X, Y, epochs=1).stopped == "the epoch is done"  # and one can go on
 
 
 def test_a_callback_may_stop():
@@ -531,16 +532,46 @@ def test_silence(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("epochs, batch_size", [(100, 10), (10, 50), (3, 5), (1, 1)])
-def test_a_log_has_about_ten_lines(capsys, epochs, batch_size):
+@pytest.mark.parametrize("epochs, batch_size, count", [(100, 10, 10), (10, 50, 10), (3, 5, 3), (1, 1, 1)])
+def test_a_log_has_up_to_ten_lines(capsys, epochs, batch_size, count):
     trainer(metrics=["mean_absolute_error"]).fit(X, Y, epochs=epochs, batch_size=batch_size, validation_split=0.1)
     out, err = capsys.readouterr()
     lines = err.splitlines()
-    assert out == "" and len(lines) == 11
+    assert out == "" and len(lines) == count + 1
     assert lines[-2].startswith(f"epoch {epochs}/{epochs}  loss 0.") and lines[-2].endswith("0:00:00 left")
     for text in ("  mean_absolute_error 0.", "  val_loss 0.", " rows/s  "):
         assert text in lines[-2]
-    assert lines[-1] == f"all {epochs} epochs done"
+    assert lines[-1] == ("the epoch is done" if epochs == 1 else f"all {epochs} epochs done")
+
+
+def test_within_long_epochs_a_log_has_the_loss_alone(monkeypatch):
+    monkeypatch.setattr(progress, "SILENCE", 0.0)
+    stream = io.StringIO()
+    t = trainer(metrics=["mean_absolute_error"])
+    quiet(t, X, Y, epochs=2, batch_size=10, validation_data=(X, Y), callbacks=[progress.Log(stream)])
+    *lines, end = stream.getvalue().splitlines()
+    assert len(lines) == 10 and end == "all 2 epochs done"
+    for i, line in enumerate(lines):
+        assert (" val_loss " in line) == (" mean_absolute_error " in line) == (i in (4, 9)), line
+
+
+@pytest.mark.parametrize("kind", [progress.Line, progress.Bar])
+def test_a_narrow_terminal_keeps_the_epoch_and_the_time(monkeypatch, kind):
+    if kind is progress.Bar:
+        pytest.importorskip("rich")
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    t = trainer(metrics=["mean_absolute_error", "r2_score"])
+    quiet(t, X, Y, epochs=20, batch_size=10, validation_data=(X, Y), callbacks=[kind(stream)])
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())  # colours, and where the cursor goes
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.startswith("epoch ")]
+    assert len(lines) >= 20 * 6
+    for line in lines:
+        assert len(line) <= 80 and re.match(r"epoch \d+/20 .* loss \S+ .*\d:\d\d:\d\d left *$", line), line
+    ends = [line for line in lines if "  val_loss " in line]
+    assert len(ends) >= 20
+    assert all(" last val_loss " in line for line in lines[6:] if line not in ends)
 
 
 def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch):
@@ -572,4 +603,6 @@ def test_without_rich_it_is_a_line(monkeypatch):
 def test_the_history_in_print():
     history = quiet(trainer(lr=0.0), X, Y, epochs=2)
     assert repr(history).startswith("History(2 epochs: loss 0.") and repr(history).endswith("; all 2 epochs done)")
-    assert quiet(trainer(), X, Y, epochs=0).best == {}
+    assert repr(quiet(trainer(), X, Y)).startswith("History(1 epoch: loss 0.")
+    history = quiet(trainer(), X, Y, epochs=0)
+    assert history.best == {} and repr(history) == "History(no epoch; no epoch to do)"

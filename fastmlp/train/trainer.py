@@ -27,6 +27,9 @@ from .history import History
 from .inference import evaluation, inputs, model_dtype, numbers, predict
 from .progress import best_for
 
+#: epochs -> why training ended, where "all ... epochs done" reads badly
+DONE = {0: "no epoch to do", 1: "the epoch is done"}
+
 
 class Trainer:
     """Trains a model.
@@ -139,7 +142,7 @@ class Trainer:
             try:
                 self._tell(listeners, "on_fit_begin")
                 self._epochs(train, validation, listeners)
-                self.history.stopped = self._reason or f"all {epochs} epochs done"
+                self.history.stopped = self._reason or DONE.get(self.epochs, f"all {epochs} epochs done")
             except KeyboardInterrupt:
                 self.history.stopped = f"interrupted in epoch {self.epoch} after step {self.step}"
             finally:
