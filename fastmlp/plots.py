@@ -60,7 +60,7 @@ def activation(
 def history(history: History, path: Any = None) -> Figure:
     """The curves of a training, over the epochs: the loss, and each metric, beside what validation says.
 
-    The learning rate is drawn where it changed.
+    The learning rate is drawn where it changed. Few epochs are drawn as points, too.
 
     Parameters
     ----------
@@ -79,14 +79,15 @@ def history(history: History, path: Any = None) -> Figure:
     names = [name for name in history.history if not name.startswith("val_")]
     if len(set(history.history.get("lr", ()))) == 1:
         names.remove("lr")
+    marker = "o" if len(history.epochs) < 10 else None  # of one epoch there is no line
     figure, all_axes = _figure(1, len(names))
     for axes, name in zip(all_axes, names):
         for label in (name, f"val_{name}"):
             if label in history.history:
-                axes.plot(history.epochs, history.history[label], label=label)
+                axes.plot(history.epochs, history.history[label], marker=marker, label=label)
         axes.set_title(name)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if len(axes.lines) > 1:
             axes.legend()
     return _saved(figure, path)

@@ -24,11 +24,13 @@ def example():
 
 
 def assert_same(got, state):
+    """Both are dicts, of arrays or of the tensors that `load` gives."""
     assert set(got) == set(state)
     for name, a in state.items():
-        assert type(got[name]) is np.ndarray and got[name].dtype == a.dtype, name
-        assert got[name].flags.writeable
-        np.testing.assert_array_equal(got[name], a, strict=True)
+        found = got[name] if isinstance(got[name], np.ndarray) else got[name].numpy()
+        assert found.dtype == a.dtype, name
+        assert found.flags.writeable
+        np.testing.assert_array_equal(found, a, strict=True)
 
 
 @pytest.fixture(params=SUFFIXES)
@@ -57,7 +59,7 @@ def test_every_layout(path):
 def test_special_values_keep_their_bits(path):
     bits = np.array([0x7FC00001, 0xFFC00000, 0x80000000, 0x7F800000, 1], np.uint32)
     save({"a": bits.view(np.float32)}, path)
-    np.testing.assert_array_equal(load(path)["a"].view(np.uint32), bits)
+    np.testing.assert_array_equal(load(path)["a"].numpy().view(np.uint32), bits)
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "/root", "file", "self", "a.npy", "ä β", "", " ", "C:\\x", "a\nb"])
@@ -79,9 +81,34 @@ def test_a_nested_state(path):
     state = {"model": weights, "optimizer": {"state": moments, "param_groups": [group]}, "epoch": 3, "best": np.inf}
     save(state, path)
     got = load(path)
-    np.testing.assert_equal(got, state)
-    assert type(got["optimizer"]["param_groups"][0]["betas"]) is tuple
+    assert_same(got["model"], weights)
     assert set(got["optimizer"]["state"]) == {0, 1}
+    for i, kept in moments.items():
+        assert_same(got["optimizer"]["state"][i], kept)
+    assert got["optimizer"]["param_groups"] == [group] and (got["epoch"], got["best"]) == (3, np.inf)
+    assert type(got["optimizer"]["param_groups"][0]["betas"]) is tuple
+
+
+def test_what_is_loaded_is_tensors(path):
+    save({"w": np.ones(3)}, path)
+    got = load(path, weights_only=True, map_location="cpu")["w"]
+    assert type(got) is fastmlp.Tensor and got.unsqueeze(0).shape == (1, 3) and not got.requires_grad
+    save({"model": {"w": np.ones(3), "t": fastmlp.ones(2)}, "epoch": 3}, path)
+    got = load(path, weights_only=False)["model"]
+    assert type(got["w"]) is type(got["t"]) is fastmlp.Tensor
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"map_location": "cuda"}, ValueError, "map_location: only None or 'cpu' is possible in fastmlp, got 'cuda'"),
+        ({"weights_only": 1}, TypeError, "weights_only: expected True or False, got 1"),
+    ],
+)
+def test_what_torchs_load_can_and_this_cannot(path, options, error, message):
+    save({}, path)
+    with pytest.raises(error, match=message):
+        load(path, **options)
 
 
 def test_a_nested_state_has_its_arrays_by_name(tmp_path):
@@ -216,6 +243,16 @@ def test_other_paths(tmp_path, do):
         do(tmp_path / "x.pt")
     with pytest.raises(TypeError, match="path: expected a str or a Path, got int"):
         do(3)
+
+
+def test_another_name_is_suggested_for_a_file_to_be_written(tmp_path):
+    with pytest.raises(ValueError, match=r"got '.*m\.pt'; how about .*m\.safetensors\?$"):
+        save({}, tmp_path / "m.pt")
+
+
+def test_a_folder_that_is_not_there_is_named(path):
+    with pytest.raises(FileNotFoundError, match=r"^path: there is no folder '.*nofolder'$"):
+        save({}, path.parent / "nofolder" / path.name)
 
 
 def test_a_file_that_is_not_there(path):

@@ -58,14 +58,32 @@ def test_dead_units_are_found_behind_modules_and_functions(model, name):
 
 
 def test_a_layer_before_a_relu_module_is_not_counted_twice():
-    assert set(fitted(sequential(), Monitor(dead=1.0)).dead) == {"1", "2", "4"}
+    assert set(fitted(sequential(), Monitor(dead=1.0)).dead) == {"1", "2"}
+
+
+def test_the_layer_of_the_output_has_no_share():
+    """Unless something follows that no hook sees."""
+
+    class Last(nn.Linear):
+        def forward(self, x):
+            return super().forward(x)
+
+    class Relu(Functional):
+        def forward(self, x):
+            return F.relu(super().forward(x))
+
+    assert "fc3" not in fitted(Functional(), Monitor()).dead
+    assert fitted(Last(3, 3), Monitor()).dead == {}
+    model = Relu()
+    kill(model.fc3.bias, 1)
+    assert 1 / 3 <= fitted(model, Monitor(dead=1.0)).dead["fc3"] < 1
 
 
 def test_what_is_negative_but_learns_is_not_dead():
     model = Functional()
     kill(model.fc2.bias, 6, -2.0)  # before tanh
     kill(model.fc3.bias, 3, -50.0)  # the logits
-    assert fitted(model, Monitor()).dead == {"fc1": 0.0, "fc2": 0.0, "fc3": 0.0}
+    assert fitted(model, Monitor()).dead == {"fc1": 0.0, "fc2": 0.0}
 
 
 def test_a_unit_that_lives_in_one_batch_is_not_dead():
@@ -132,8 +150,18 @@ def test_the_table():
     lines = fitted(model, Monitor()).table().splitlines()
     assert lines[0].split() == ["layer", "dead", "units", "gradient", "/", "last"]
     assert [line.split()[0] for line in lines[1:]] == ["fc1", "fc2", "fc3"]
-    assert lines[1].split()[1] == "25.0%" and lines[3].split()[2] == "1"
+    assert lines[1].split()[1] == "25.0%" and lines[3].split()[1:] == ["1"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_the_table_is_in_the_models_order():
+    lines = fitted(sequential(), Monitor()).table().splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1", "2", "4"]
+
+
+def test_in_print():
+    assert Monitor().table().split() == ["layer", "dead", "units", "gradient", "/", "last"]
+    assert repr(Monitor(0.3)) == "Monitor(dead=0.3, vanishing=0.001, exploding=1000.0)"
 
 
 def test_frozen_layers_cannot_be_judged():
@@ -149,3 +177,8 @@ def test_frozen_layers_cannot_be_judged():
 def test_bad_thresholds(name):
     with pytest.raises(ValueError, match=f"{name}: expected a number > 0, got 0"):
         Monitor(**{name: 0})
+
+
+def test_a_share_above_1():
+    with pytest.raises(ValueError, match="dead: expected a share up to 1, got 2"):
+        Monitor(dead=2)

@@ -61,6 +61,18 @@ def test_a_learning_rate_that_stays_is_not_drawn():
     assert [axes.get_title() for axes in history.plot().axes] == ["loss"]
 
 
+@pytest.mark.parametrize("epochs, marker", [(1, "o"), (2, "o"), (30, "None")])
+def test_few_epochs_are_seen_and_counted_in_whole_numbers(epochs, marker):
+    history = History()
+    for epoch in range(1, epochs + 1):
+        history.append(epoch, {"loss": 1 / epoch, "lr": 0.1})
+    (axes,) = history.plot().axes
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert axes.lines[0].get_marker() == marker
+    assert ticks and all(tick == int(tick) for tick in ticks)
+
+
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 def test_a_decision_boundary(outputs):
     model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, outputs))

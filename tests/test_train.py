@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -242,6 +243,12 @@ def test_the_best_state_comes_back_when_all_epochs_are_done():
     assert t.evaluate(X, Y)["loss"] == min(t.history.history["val_loss"])
 
 
+def test_early_stopping_in_print():
+    assert repr(EarlyStopping("val_loss", 3)) == (
+        "EarlyStopping(monitor='val_loss', patience=3, min_delta=0.0, mode=None, restore_best=True)"
+    )
+
+
 def test_nan_is_never_the_best():
     numbers = iter([math.nan, 2.0, math.nan, 3.0, math.nan])
     stopper = EarlyStopping("odd", patience=3, mode="min")
@@ -266,7 +273,7 @@ def test_ctrl_c_keeps_what_was_learnt():
     assert history.stopped == "interrupted in epoch 3 after step 2"
     assert history.epochs == [1, 2] and ended == [history]
     assert any((a != before[name]).any() for name, a in values(t.model).items())
-    assert quiet(t, X, Y, epochs=1).stopped == "all 1 epochs done"  # and one can go on
+    assert quiet(t, X, Y, epochs=1).stopped == "the epoch is done"  # and one can go on
 
 
 def test_a_callback_may_stop():
@@ -321,7 +328,7 @@ class Log(nn.Module):
         return x.log()
 
 
-def with_error(t, x, y, **options):
+def with_error(t, x, y=None, **options):
     """-> the message; nothing has changed since the step before the error"""
     states = [values(t.model)]
     callback = Script(on_batch_end=lambda trainer, loss: states.append(values(trainer.model)))
@@ -365,17 +372,31 @@ def test_a_function_in_a_forward_that_gives_nan():
 
 
 def test_inputs_targets_and_parameters_that_are_not_finite():
-    x, y = X.copy(), Y.copy()
+    """Of batches it is seen when they come."""
+    x, y = X.astype(np.float32), Y.astype(np.float32)
     x[[20, 22], 1] = np.inf
-    message = with_error(trainer(), x, Y, batch_size=10, epochs=2)
+    message = with_error(trainer(), DataLoader(TensorDataset(x, y), 10), epochs=2)
     assert message.startswith("epoch 1, step 3: the loss is ")
-    assert "the inputs x of this batch are not finite, in row 0 and 1 more" in message
-    y[7] = np.nan
-    assert "the targets y of this batch are not finite, in row 7 and 0 more" in with_error(trainer(), X, y)
+    assert "the inputs x of this batch are not finite, in row 0 and 1 more." in message
+    x, y[7] = X.astype(np.float32), np.nan
+    message = with_error(trainer(), DataLoader(TensorDataset(x, y), 50))
+    assert "the targets y of this batch are not finite, in row 7." in message
     model = regression()
     with fastmlp.no_grad():
         model[2].bias[1] = np.nan
     assert "the parameter '2.bias' is not finite" in with_error(trainer(model), X, Y)
+
+
+def test_arrays_that_are_not_finite_are_refused_before_the_first_epoch():
+    x, y = X.copy(), Y.copy()
+    x[[20, 22, 40], 1] = np.nan
+    y[7, 0] = -np.inf
+    t = trainer()
+    with pytest.raises(ValueError, match=r"^x: expected finite numbers, got NaN or infinity in row 20 and 2 more$"):
+        quiet(t, x, Y, validation_split=0.2)
+    with pytest.raises(ValueError, match=r"^y: expected finite numbers, got NaN or infinity in row 7$"):
+        quiet(t, X, y)
+    assert t.step == 0 and not t.history.epochs
 
 
 def test_a_gradient_that_is_not_finite():
@@ -410,7 +431,16 @@ def test_a_loss_that_is_not_finite_itself():
         ({"validation_data": (X, Y[:3])}, ValueError, "y: expected 50 rows as x has, got shape .3, 2."),
         ({"early_stopping": 0}, ValueError, "patience: expected an int >= 1, got 0"),
         ({"early_stopping": "val_loss"}, TypeError, "early_stopping: expected an int, got str"),
-        ({"early_stopping": EarlyStopping("val_loss")}, ValueError, "monitor: expected one of loss, lr, got"),
+        (
+            {"early_stopping": EarlyStopping("val_loss")},
+            ValueError,
+            "monitor: expected one of loss, lr; got 'val_loss'",
+        ),
+        (
+            {"early_stopping": EarlyStopping("val_los", mode="min"), "validation_split": 0.2},
+            ValueError,
+            "monitor: expected one of loss, val_loss, lr; got 'val_los'; did you mean 'val_loss'.$",
+        ),
         ({"x": None}, TypeError, "x: expected an array, got None"),
         ({"x": np.array(["a"])}, TypeError, "x: expected numbers, got <U1"),
         ({"y": None}, TypeError, "y: expected an array, got None"),
@@ -419,6 +449,10 @@ def test_a_loss_that_is_not_finite_itself():
         ({"x": X[:1], "y": Y[:1], "validation_split": 0.5}, ValueError, "x: expected at least one batch, got none"),
         ({"x": DataLoader(TensorDataset(X, Y))}, ValueError, "y: not beside a DataLoader"),
         ({"x": DataLoader(TensorDataset(X)), "y": None}, TypeError, "x: expected a DataLoader of batches .x, y."),
+        ({"x": TensorDataset(X, Y), "y": None}, TypeError, "x: .*, got TensorDataset; wrap it in a DataLoader"),
+        ({"callbacks": Callback()}, TypeError, "callbacks: expected a list of Callbacks, got Callback"),
+        ({"callbacks": [EarlyStopping]}, TypeError, "callbacks: expected Callbacks .*, got the class EarlyStopping in"),
+        ({"callbacks": [len]}, TypeError, "callbacks: expected Callbacks .*, got builtin_function_or_method in the"),
     ],
 )
 def test_bad_arguments_of_fit(options, error, message):
@@ -431,13 +465,34 @@ def test_bad_arguments_of_fit(options, error, message):
     [
         (lambda m, o: Trainer(F.relu, nn.MSELoss(), o), TypeError, "model: expected a Module, got function"),
         (lambda m, o: Trainer(m, "mse", o), TypeError, "loss: expected a function .*, got str"),
-        (lambda m, o: Trainer(m, nn.MSELoss(), "sgd"), TypeError, "optimizer: expected one .*, got str"),
+        (lambda m, o: Trainer(m, nn.MSELoss(), "sgd"), TypeError, "optimizer: expected an optimizer .*, got str"),
+        (
+            lambda m, o: Trainer(m, nn.MSELoss(), optim.SGD),
+            TypeError,
+            r"optimizer: expected an optimizer such as optim.SGD\(model.parameters\(\), lr=0.1\), got the class SGD",
+        ),
+        (lambda m, o: Trainer(regression(), nn.MSELoss(), o), ValueError, "optimizer: none of its parameters is"),
+        (lambda m, o: Trainer(m, nn.CrossEntropyLoss, o), TypeError, "loss: .*, got the class CrossEntropyLoss"),
+        (
+            lambda m, o: Trainer(m, nn.MSELoss(), o, scheduler=optim.lr_scheduler.StepLR),
+            TypeError,
+            "scheduler: .*, got the class StepLR",
+        ),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, scheduler=3), TypeError, "scheduler: expected .*, got int"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics="accuracy"), TypeError, "metrics: expected a list"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics=["mse"]), ValueError, "metrics: unknown 'mse'"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, metrics=["r2_score"] * 2), ValueError, "'r2_score' is taken"),
         (lambda m, o: Trainer(m, nn.MSELoss(), o, clip_grad_norm=0), ValueError, "clip_grad_norm: expected a number"),
-        (lambda m, o: EarlyStopping("odd"), ValueError, "mode: expected 'min' or 'max' for 'odd'"),
+        (
+            lambda m, o: EarlyStopping("odd"),
+            ValueError,
+            "monitor: .*'odd'; of a metric of your own say by mode='min' or 'm",
+        ),
+        (
+            lambda m, o: EarlyStopping("val_los"),
+            ValueError,
+            "monitor: expected one of loss, .*, val_loss, .*; got 'val_los'; did you mean 'val_loss'.;",
+        ),
         (lambda m, o: EarlyStopping(mode="least"), ValueError, "mode: expected 'min', 'max' or None, got 'least'"),
         (lambda m, o: EarlyStopping(min_delta=-1), ValueError, "min_delta: expected a number >= 0, got -1"),
     ],
@@ -446,6 +501,22 @@ def test_bad_arguments_of_the_makers(make, error, message):
     model = regression()
     with pytest.raises(error, match=message):
         make(model, optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_a_model_that_returns_no_tensor():
+    class Pair(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(TypeError, match="model: expected a forward that returns a Tensor, got tuple"):
+        quiet(trainer(Pair(3, 2)), X, Y)
+    with pytest.raises(TypeError, match="model: expected a forward that returns a Tensor, got tuple"):
+        trainer(Pair(3, 2)).evaluate(X, Y)
+
+
+def test_a_last_batch_of_one_row_that_batch_norm_refuses():
+    with pytest.raises(ValueError, match=r"expected more than 1 row in training, got shape \(1, 4\)"):
+        quiet(trainer(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))), X, Y, batch_size=49)
 
 
 # ---------------------------------------------------------------------------------------------- progress
@@ -461,16 +532,46 @@ def test_silence(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("epochs, batch_size", [(100, 10), (10, 50), (3, 5), (1, 1)])
-def test_a_log_has_about_ten_lines(capsys, epochs, batch_size):
+@pytest.mark.parametrize("epochs, batch_size, count", [(100, 10, 10), (10, 50, 10), (3, 5, 3), (1, 1, 1)])
+def test_a_log_has_up_to_ten_lines(capsys, epochs, batch_size, count):
     trainer(metrics=["mean_absolute_error"]).fit(X, Y, epochs=epochs, batch_size=batch_size, validation_split=0.1)
     out, err = capsys.readouterr()
     lines = err.splitlines()
-    assert out == "" and len(lines) == 11
+    assert out == "" and len(lines) == count + 1
     assert lines[-2].startswith(f"epoch {epochs}/{epochs}  loss 0.") and lines[-2].endswith("0:00:00 left")
     for text in ("  mean_absolute_error 0.", "  val_loss 0.", " rows/s  "):
         assert text in lines[-2]
-    assert lines[-1] == f"all {epochs} epochs done"
+    assert lines[-1] == ("the epoch is done" if epochs == 1 else f"all {epochs} epochs done")
+
+
+def test_within_long_epochs_a_log_has_the_loss_alone(monkeypatch):
+    monkeypatch.setattr(progress, "SILENCE", 0.0)
+    stream = io.StringIO()
+    t = trainer(metrics=["mean_absolute_error"])
+    quiet(t, X, Y, epochs=2, batch_size=10, validation_data=(X, Y), callbacks=[progress.Log(stream)])
+    *lines, end = stream.getvalue().splitlines()
+    assert len(lines) == 10 and end == "all 2 epochs done"
+    for i, line in enumerate(lines):
+        assert (" val_loss " in line) == (" mean_absolute_error " in line) == (i in (4, 9)), line
+
+
+@pytest.mark.parametrize("kind", [progress.Line, progress.Bar])
+def test_a_narrow_terminal_keeps_the_epoch_and_the_time(monkeypatch, kind):
+    if kind is progress.Bar:
+        pytest.importorskip("rich")
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    t = trainer(metrics=["mean_absolute_error", "r2_score"])
+    quiet(t, X, Y, epochs=20, batch_size=10, validation_data=(X, Y), callbacks=[kind(stream)])
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())  # colours, and where the cursor goes
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.startswith("epoch ")]
+    assert len(lines) >= 20 * 6
+    for line in lines:
+        assert len(line) <= 80 and re.match(r"epoch \d+/20 .* loss \S+ .*\d:\d\d:\d\d left *$", line), line
+    ends = [line for line in lines if "  val_loss " in line]
+    assert len(ends) >= 20
+    assert all(" last val_loss " in line for line in lines[6:] if line not in ends)
 
 
 def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch):
@@ -502,4 +603,6 @@ def test_without_rich_it_is_a_line(monkeypatch):
 def test_the_history_in_print():
     history = quiet(trainer(lr=0.0), X, Y, epochs=2)
     assert repr(history).startswith("History(2 epochs: loss 0.") and repr(history).endswith("; all 2 epochs done)")
-    assert quiet(trainer(), X, Y, epochs=0).best == {}
+    assert repr(quiet(trainer(), X, Y)).startswith("History(1 epoch: loss 0.")
+    history = quiet(trainer(), X, Y, epochs=0)
+    assert history.best == {} and repr(history) == "History(no epoch; no epoch to do)"

@@ -28,9 +28,9 @@ def flatten(state: Any) -> tuple[dict[str, Array], str | None]:
     return arrays, None if flat else json.dumps(structure)
 
 
-def rebuild(arrays: dict[str, Array], structure: str) -> dict[Any, Any]:
-    """What `flatten` had. ValueError if the structure is none of ours, or speaks of other arrays."""
-    left = dict(arrays)
+def rebuild(tensors: dict[str, Tensor], structure: str) -> dict[Any, Any]:
+    """What `flatten` had, of tensors. ValueError if the structure is none of ours, or speaks of other arrays."""
+    left = dict(tensors)
     try:
         state = _decoded(json.loads(structure), left)
     except (RecursionError, TypeError, KeyError, ValueError) as e:
@@ -82,7 +82,7 @@ def _key(key: Any, name: str) -> Any:
     return key
 
 
-def _decoded(value: Any, left: dict[str, Array]) -> Any:
+def _decoded(value: Any, left: dict[str, Tensor]) -> Any:
     """Takes what it meets out of `left`."""
     if isinstance(value, list):
         return [_decoded(v, left) for v in value]

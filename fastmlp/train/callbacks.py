@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from .. import checks
+from ..metrics import NAMED
 
 if TYPE_CHECKING:
     from .history import History
@@ -38,7 +41,7 @@ class Callback:
 
 
 def larger_is_better(monitor: str, mode: str | None) -> bool:
-    """What `mode` says, or what is known of the name. ValueError where neither helps."""
+    """What `mode` says, or what is known of the name of a number. ValueError where neither helps."""
     if mode is not None:
         return mode == "max"
     name = monitor.removeprefix("val_")
@@ -46,7 +49,15 @@ def larger_is_better(monitor: str, mode: str | None) -> bool:
         return True
     if name == "loss" or name.endswith("_error"):
         return False
-    raise ValueError(f"mode: expected 'min' or 'max' for {monitor!r}, which fastmlp does not know")
+    known = ["loss", *NAMED]
+    wrong = _unknown(monitor, [*known, *(f"val_{name}" for name in known)])
+    raise ValueError(f"{wrong}; of a metric of your own say by mode='min' or 'max' what is better")
+
+
+def _unknown(monitor: str, known: Iterable[str]) -> str:
+    near = get_close_matches(monitor, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"monitor: expected one of {', '.join(known)}; got {monitor!r}{hint}"
 
 
 class EarlyStopping(Callback):
@@ -85,6 +96,10 @@ class EarlyStopping(Callback):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.mode, self.restore_best = mode, restore_best
 
+    def __repr__(self) -> str:
+        names = ("monitor", "patience", "min_delta", "mode", "restore_best")
+        return f"EarlyStopping({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
     def on_fit_begin(self, trainer: Trainer) -> None:
         self.best: float | None = None
         self.best_epoch: int | None = None
@@ -93,7 +108,7 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         monitor = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
         if monitor not in logs:
-            raise ValueError(f"monitor: expected one of {', '.join(logs)}, got {monitor!r}")
+            raise ValueError(_unknown(monitor, logs))
         value = logs[monitor]
         sign = -1 if larger_is_better(monitor, self.mode) else 1
         if self.best is None or sign * (self.best - value) > self.min_delta or self.best != self.best:

@@ -22,6 +22,14 @@ def all_finite(a: Array) -> bool:
     return isfinite(a.sum()) or bool(np.isfinite(a).all())
 
 
+def rows_not_finite(a: Array) -> str | None:
+    """The first row of `a` that has a NaN or an infinity, and how many more have; None if none has."""
+    if all_finite(a):
+        return None
+    rows = np.flatnonzero(~np.isfinite(a).reshape(len(a), -1).all(axis=1))
+    return f"row {rows[0]}" + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
+
+
 def culprit(model: Module, x: Any, y: Any) -> str | None:
     """The first of batch, parameters and outputs that is not finite, in words; None if all are. Runs the batch again.
 
@@ -29,9 +37,8 @@ def culprit(model: Module, x: Any, y: Any) -> str | None:
     that tells, or the model's own.
     """
     for what, given in (("the inputs x", x), ("the targets y", y)):
-        if isinstance(given, Tensor) and not all_finite(array_of(given)):
-            rows = np.flatnonzero(~np.isfinite(array_of(given)).reshape(len(given), -1).all(axis=1))
-            return f"{what} of this batch are not finite, in row {rows[0]} and {len(rows) - 1} more"
+        if isinstance(given, Tensor) and (rows := rows_not_finite(array_of(given))):
+            return f"{what} of this batch are not finite, in {rows}"
     for name, p in model.named_parameters():
         if not all_finite(array_of(p)):
             return f"the parameter {name!r} is not finite"

@@ -51,4 +51,5 @@ class History:
 
     def __repr__(self) -> str:
         last = "  ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items())
-        return f"History({len(self.epochs)} epochs: {last}; {self.stopped})"
+        count = {0: "no epoch", 1: "1 epoch"}.get(len(self.epochs), f"{len(self.epochs)} epochs")
+        return f"History({count}{last and ': '}{last}; {self.stopped})"

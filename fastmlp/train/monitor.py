@@ -45,7 +45,7 @@ class _Watch:
 
     units: dict[str, _Units] = field(default_factory=dict)
     norms: dict[str, float] = field(default_factory=dict)  # Σ over the batches of ‖gradient‖ of a layer
-    behind: set[str] = field(default_factory=set)  # layers whose units a ReLU module tells
+    exempt: set[str] = field(default_factory=set)  # layers whose units a ReLU module tells, and that of the output
 
 
 class Monitor(Callback):
@@ -58,6 +58,7 @@ class Monitor(Callback):
       parameters for each unit (Linear, BatchNorm1d, LayerNorm), output and gradient are seen: a unit that was never
       above 0, and for which the gradient of its parameters was exactly 0 in every batch, is dead. With tanh, leaky_relu
       or a loss behind it the gradient would not be 0. Not seen: a relu of something that no module returns.
+    - A layer whose output is the model's has no ReLU behind it, and no share of dead units.
 
     Looking at the outputs of layers costs a pass over them, and computes their activations separately.
 
@@ -66,7 +67,7 @@ class Monitor(Callback):
 
     Parameters
     ----------
-    dead : warn from this share of dead units on
+    dead : warn from this share of dead units on, up to 1
     vanishing, exploding : warn when the first layer's gradient is that many times the last one's, or less; or more
 
     Examples
@@ -82,11 +83,18 @@ class Monitor(Callback):
         for name, value in (("dead", dead), ("vanishing", vanishing), ("exploding", exploding)):
             if not checks.number(name, value) > 0:
                 raise ValueError(f"{name}: expected a number > 0, got {value}")
+        if dead > 1:
+            raise ValueError(f"dead: expected a share up to 1, got {dead}")
         self.thresholds = dead, vanishing, exploding
         #: of the last whole epoch: layer -> share of dead units; layer -> its gradient / the last layer's
         self.dead: dict[str, float] = {}
         self.gradients: dict[str, float] = {}
         self._handles: list[Any] = []
+        self._order: list[str] = []  # of the model's modules
+
+    def __repr__(self) -> str:
+        dead, vanishing, exploding = self.thresholds
+        return f"Monitor(dead={dead!r}, vanishing={vanishing!r}, exploding={exploding!r})"
 
     def attach(self, model: Module) -> None:
         """Watch this model from now on."""
@@ -98,6 +106,8 @@ class Monitor(Callback):
         for name, module in model.named_modules():
             if isinstance(module, ReLU) or name in self._layers:
                 self._handles.append(module.register_forward_hook(self._hook(name, isinstance(module, ReLU))))
+        self._handles.append(model.register_forward_hook(self._see_output))
+        self._order = [name for name, _ in model.named_modules()]
 
     def detach(self) -> None:
         """Watch nothing any more. What was found stays."""
@@ -110,11 +120,15 @@ class Monitor(Callback):
             if not is_grad_enabled():  # validation
                 return
             if relu and self._source is not None and inputs[0] is self._source[0]:
-                self._now.behind.add(self._source[1])
+                self._now.exempt.add(self._source[1])
             self._now.units.setdefault(name, _Units()).see(array_of(output))
             self._source = None if relu else (output, name)
 
         return see
+
+    def _see_output(self, module: Module, inputs: Any, output: Any) -> None:
+        if self._source is not None and output is self._source[0]:
+            self._now.exempt.add(self._source[1])
 
     def after_backward(self) -> None:
         """Looks at the gradients of this batch."""
@@ -137,7 +151,7 @@ class Monitor(Callback):
         for name, units in now.units.items():
             share = units.dead()
             blind = name in self._layers and units.learning is None  # frozen: its gradient cannot tell
-            if share is not None and name not in now.behind and not blind:
+            if share is not None and name not in now.exempt and not blind:
                 self.dead[name] = share
         last = next(reversed(now.norms.values()), 0.0)
         self.gradients = {name: norm / last if last else float("nan") for name, norm in now.norms.items()}
@@ -163,8 +177,8 @@ class Monitor(Callback):
         return found
 
     def table(self) -> str:
-        """The last whole epoch, one line for each layer."""
-        names = list(dict.fromkeys([*self.gradients, *self.dead]))
+        """The last whole epoch, one line for each layer, in the model's order."""
+        names = sorted({*self.gradients, *self.dead}, key=self._order.index)
         width = max([5, *map(len, names)])
         lines = [f"{'layer':<{width}}  {'dead units':>10}  {'gradient / last':>15}"]
         for name in names:

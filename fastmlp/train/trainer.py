@@ -14,17 +14,21 @@ from .. import checks, metrics
 from ..autograd import Tensor, array_of
 from ..checks import Array
 from ..creation import Generator, default_generator
-from ..data import DataLoader, TensorDataset
+from ..data import DataLoader, Dataset, TensorDataset
 from ..grad_mode import no_grad
 from ..nn import BCEWithLogitsLoss, Module
 from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
+from ..optim import Optimizer
 from ..optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from .callbacks import Callback, EarlyStopping
-from .diagnose import culprit, culprit_gradient
+from .diagnose import culprit, culprit_gradient, rows_not_finite
 from .history import History
 from .inference import evaluation, inputs, model_dtype, numbers, predict
 from .progress import best_for
+
+#: epochs -> why training ended, where "all ... epochs done" reads badly
+DONE = {0: "no epoch to do", 1: "the epoch is done"}
 
 
 class Trainer:
@@ -35,7 +39,7 @@ class Trainer:
     model : a Module
     loss : (prediction, target) -> Tensor of one number, such as `nn.CrossEntropyLoss()`. That of an epoch is the mean
         of its batches', weighted by their rows.
-    optimizer : of the model's parameters
+    optimizer : of fastmlp.optim, of the model's parameters
     metrics : names of `fastmlp.metrics`, or functions (prediction, target) -> float of arrays. Each is called once,
         with all predictions of an epoch. Beside BCEWithLogitsLoss the accuracies take 0 as their threshold.
     scheduler : of `fastmlp.optim.lr_scheduler`; stepped after each epoch, ReduceLROnPlateau with val_loss, else loss;
@@ -57,18 +61,18 @@ class Trainer:
         self,
         model: Module,
         loss: Callable[[Any, Any], Tensor],
-        optimizer: Any,
+        optimizer: Optimizer,
         metrics: Iterable[str | metrics.Metric] = (),
         scheduler: Any = None,
         clip_grad_norm: float | None = None,
     ) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"model: expected a Module, got {type(model).__name__}")
-        if not callable(loss):
-            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {type(loss).__name__}")
-        for name, value, method in (("optimizer", optimizer, "zero_grad"), ("scheduler", scheduler, "step")):
-            if not hasattr(value, method) and not (name == "scheduler" and value is None):
-                raise TypeError(f"{name}: expected one of fastmlp.optim, got {type(value).__name__}")
+        if not callable(loss) or isinstance(loss, type):
+            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {_kind(loss)}")
+        _check_optimizer(optimizer, model)
+        if scheduler is not None and (isinstance(scheduler, type) or not hasattr(scheduler, "step")):
+            raise TypeError(f"scheduler: expected one of fastmlp.optim.lr_scheduler, got {_kind(scheduler)}")
         if clip_grad_norm is not None and not checks.number("clip_grad_norm", clip_grad_norm) > 0:
             raise ValueError(f"clip_grad_norm: expected a number > 0, got {clip_grad_norm}")
         self.model, self.loss_function, self.optimizer = model, loss, optimizer
@@ -121,10 +125,11 @@ class Trainer:
             At the first loss or gradient that is NaN or infinite, naming epoch, step and where it arose. Parameters
             and buffers are then as they were before that step.
         ValueError, TypeError
-            Naming the argument.
+            Naming the argument. For arrays x and y that are not finite, naming the first such row.
         """
         if checks.integer("epochs", epochs) < 0:
             raise ValueError(f"epochs: expected an int >= 0, got {epochs}")
+        _check_callbacks(callbacks)
         train, validation = self._loaders(x, y, batch_size, shuffle, seed, validation_data, validation_split)
         stopper = _stopper(early_stopping)
         listeners = [best_for(sys.stderr)] if verbose else []
@@ -137,7 +142,7 @@ class Trainer:
             try:
                 self._tell(listeners, "on_fit_begin")
                 self._epochs(train, validation, listeners)
-                self.history.stopped = self._reason or f"all {epochs} epochs done"
+                self.history.stopped = self._reason or DONE.get(self.epochs, f"all {epochs} epochs done")
             except KeyboardInterrupt:
                 self.history.stopped = f"interrupted in epoch {self.epoch} after step {self.step}"
             finally:
@@ -182,7 +187,7 @@ class Trainer:
         """One batch. -> its loss, the prediction"""
         buffers = [(m, name, b, b.clone()) for m, name, b in _buffers(self.model)]  # forward may change them
         self.optimizer.zero_grad()
-        prediction = self.model(x)
+        prediction = self._prediction(x)
         loss = self.loss_function(prediction, y)
         value = float(loss.item())
         if not math.isfinite(value):
@@ -194,6 +199,12 @@ class Trainer:
             clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         self.optimizer.step()
         return value, prediction
+
+    def _prediction(self, x: Any) -> Tensor:
+        prediction = self.model(x)
+        if not isinstance(prediction, Tensor):
+            raise TypeError(f"model: expected a forward that returns a Tensor, got {_kind(prediction)}")
+        return prediction
 
     def _not_finite(self, what: str, x: Any, y: Any, buffers: list[tuple[Module, str, Tensor, Tensor]]) -> None:
         try:
@@ -235,6 +246,7 @@ class Trainer:
         if split and given is not None:
             raise ValueError("validation_split: not beside validation_data")
         validation = None if given is None else self._validation(given)
+        _no_dataset(x)
         if isinstance(x, DataLoader):
             if y is not None or split:
                 raise ValueError(f"{'y' if y is not None else 'validation_split'}: not beside a DataLoader")
@@ -242,6 +254,8 @@ class Trainer:
         generator = default_generator if seed is None else Generator().manual_seed(seed)
         x, y = inputs(self.model, x), self._targets(y)
         _same_length(x, y)
+        _finite("x", x)
+        _finite("y", y)
         if split:
             order = generator.rng.permutation(len(x))
             held = max(1, round(len(x) * split))
@@ -276,6 +290,7 @@ class Trainer:
         -------
         name -> number
         """
+        _no_dataset(x)
         if isinstance(x, DataLoader):
             return self._evaluate(_not_empty(x))
         x, y = inputs(self.model, x), self._targets(y)
@@ -288,7 +303,7 @@ class Trainer:
         with evaluation(self.model):
             for batch in loader:
                 x, y = _pair(batch)
-                prediction = self.model(x)
+                prediction = self._prediction(x)
                 seen.add(float(self.loss_function(prediction, y).item()), prediction, y)
         return seen.summary()
 
@@ -329,6 +344,30 @@ class _Seen:
 # ------------------------------------------------------------------------------------------------ helpers
 
 
+def _kind(value: Any) -> str:
+    """What came, for an error. A class is often an instance whose parentheses were forgotten."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return type(value).__name__
+
+
+def _check_optimizer(optimizer: Any, model: Module) -> None:
+    if not isinstance(optimizer, Optimizer):
+        such = "expected an optimizer such as optim.SGD(model.parameters(), lr=0.1)"
+        raise TypeError(f"optimizer: {such}, got {_kind(optimizer)}")
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("optimizer: none of its parameters is one of the model")
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"callbacks: expected a list of Callbacks, got {_kind(callbacks)}")
+    for one in callbacks:
+        if not isinstance(one, Callback):
+            raise TypeError(f"callbacks: expected Callbacks such as Monitor(), got {_kind(one)} in the list")
+
+
 def _buffers(model: Module) -> list[tuple[Module, str, Tensor]]:
     return [(m, name, b) for m in model.modules() if m._buffers for name, b in m._buffers.items() if b is not None]
 
@@ -359,6 +398,17 @@ def _stopper(given: Any) -> EarlyStopping | None:
 def _same_length(x: Array, y: Array) -> None:
     if y.ndim == 0 or len(y) != len(x):
         raise ValueError(f"y: expected {len(x)} rows as x has, got shape {y.shape}")
+
+
+@np.errstate(all="ignore")  # what NumPy would warn of is the error
+def _finite(name: str, a: Array) -> None:
+    if rows := rows_not_finite(a):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {rows}")
+
+
+def _no_dataset(x: Any) -> None:
+    if isinstance(x, Dataset):
+        raise TypeError(f"x: expected an array or a DataLoader, got {_kind(x)}; wrap it in a DataLoader")
 
 
 def _loader(x: Array, y: Array, batch_size: int = 1024) -> DataLoader:
