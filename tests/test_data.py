@@ -124,6 +124,23 @@ def test_subsets_of_subsets():
     assert rows(DataLoader(Subset(list(zip(X, Y)), [4, 2]), batch_size=2)) == [[4, 2]]
 
 
+def test_samples_of_a_subclass_are_its_own():
+    class Negative(TensorDataset):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return x, -y
+
+    class Double(Subset):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return x, 2 * y
+
+    assert rows(DataLoader(Negative(X, Y), batch_size=4)) == [[0, -1, -2, -3], [-4, -5, -6, -7], [-8, -9]]
+    assert rows(DataLoader(Subset(Negative(X, Y), [9, 5]), batch_size=2)) == [[-9, -5]]
+    assert rows(DataLoader(Double(TensorDataset(X, Y), [9, 5]), batch_size=2)) == [[18, 10]]
+    assert rows(DataLoader(Subset(Double(Negative(X, Y), [9, 5]), [1]), batch_size=2)) == [[-10]]
+
+
 @pytest.mark.parametrize(
     "lengths, sizes",
     [([7, 3], [7, 3]), ([10, 0], [10, 0]), ([0.75, 0.25], [8, 2]), ([1.0], [10]), ([1 / 3] * 3, [4, 3, 3])],

@@ -11,7 +11,7 @@ import fastmlp
 from fastmlp import metrics, nn, optim
 from fastmlp.data import DataLoader, TensorDataset
 from fastmlp.nn import functional as F
-from fastmlp.train import Callback, EarlyStopping, Trainer, progress
+from fastmlp.train import Callback, EarlyStopping, Monitor, Trainer, progress
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3))
@@ -308,6 +308,27 @@ def test_the_events_and_what_a_callback_sees():
     assert seen == [("fit", 2, 2), *epoch, *again, "all 2 epochs done"]
 
 
+def test_hooks_come_off_when_another_callback_cannot_begin():
+    def fail(trainer):
+        raise RuntimeError("cannot begin")
+
+    t = trainer()
+    with pytest.raises(RuntimeError, match="cannot begin"):
+        quiet(t, X, Y, callbacks=[Monitor(), Script(on_fit_begin=fail)])
+    assert not any(m._forward_hooks for m in t.model.modules())
+
+
+def test_the_best_state_comes_back_though_another_callback_cannot_end():
+    def fail(trainer, history):
+        raise RuntimeError("cannot end")
+
+    t = trainer()
+    with pytest.raises(RuntimeError, match="cannot end"):
+        callbacks = [set_lr(e1=0.1, e2=0.1, e3=-0.3), Script(on_fit_end=fail)]
+        quiet(t, X, Y, epochs=3, validation_data=(X, Y), callbacks=callbacks, early_stopping=5)
+    assert t.evaluate(X, Y)["loss"] == min(t.history.history["val_loss"]) < t.history.history["val_loss"][-1]
+
+
 # ------------------------------------------------------------------------------------------ not finite
 
 
@@ -320,6 +341,18 @@ class Counts(nn.Module):
 
     def forward(self, x):
         self.sum += x.detach().sum()
+        return x
+
+
+class Reassigns(nn.Module):
+    """Puts another tensor into its buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("sum", fastmlp.zeros(1))
+
+    def forward(self, x):
+        self.sum = self.sum + x.detach().sum()
         return x
 
 
@@ -343,10 +376,11 @@ def with_error(t, x, y=None, **options):
     return str(e.value)
 
 
-def test_a_layer_that_gives_nan_is_named():
+@pytest.mark.parametrize("first", [Counts, Reassigns])
+def test_a_layer_that_gives_nan_is_named(first):
     x = np.abs(X) + 0.1
     x[33, 1] = -1
-    model = nn.Sequential(Counts(), Log(), nn.Linear(3, 2))
+    model = nn.Sequential(first(), Log(), nn.Linear(3, 2))
     message = with_error(trainer(model), x, Y, batch_size=10)
     assert message == (
         "epoch 1, step 4: the loss is nan; the first output that is not finite is that of '1', Log(). "
@@ -409,6 +443,21 @@ def test_a_gradient_that_is_not_finite():
             p.fill_(0.0)
     message = with_error(trainer(model, distance), X, np.zeros_like(Y))
     assert "epoch 1, step 1: the loss is 0, but the gradient of '1.bias' is not finite" in message
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_grad_norm": 1.0}])
+def test_the_gradient_that_is_not_finite_is_named_not_one_that_clipping_makes_so(options):
+    """The slope of sqrt at 0 is infinite; the gradients of the layer behind it are finite."""
+
+    class Sqrt(nn.Module):
+        def forward(self, x):
+            return x.sqrt()
+
+    model = nn.Sequential(nn.Linear(3, 4), Sqrt(), nn.Linear(4, 2))
+    with fastmlp.no_grad():
+        for p in model[0].parameters():
+            p.fill_(0.0)
+    assert "but the gradient of '0.bias' is not finite" in with_error(trainer(model, **options), X, Y)
 
 
 def test_a_loss_that_is_not_finite_itself():
