@@ -200,16 +200,26 @@ def linear_gradients(dy, x, w, saved, dx, dw, db, accumulate):
 
 
 def updatable(grads, tuple numbers, tuple written, Py_ssize_t required):
+    """Copies of the lists, grads and those in `written`, if an optimizer's kernel may take them as they are; else None. Copies,
+    because another thread may change those that were given."""
+    cdef list lists = [grads[:] if type(grads) is list else None]
+    for arrays in written:
+        lists.append(arrays[:] if type(arrays) is list else arrays)
+    cdef list first = lists[0]
+    return lists if first is not None and _updatable(first, numbers, tuple(lists[1:]), required) else None
+
+
+cdef bint _updatable(list grads, tuple numbers, tuple written, Py_ssize_t required) except -1:
     """May an optimizer's kernel take these as they are? Lists of plain arrays, those of one parameter of one shape and without
     a byte in common. written: params, then each kind of state; None after the first `required`: that kind is not kept."""
     cdef Py_ssize_t i, kind, other, places, bytes, count
     cdef char *place[8]
-    if type(grads) is not list or len(written) >= 8:
+    if len(written) >= 8:
         return False
     for number in numbers:
         if type(number) is not float and type(number) is not int:
             return False
-    count = len(<list>grads)
+    count = len(grads)
     for kind in range(len(written)):
         if type(written[kind]) is list:
             if len(<list>written[kind]) != count:
@@ -217,8 +227,8 @@ def updatable(grads, tuple numbers, tuple written, Py_ssize_t required):
         elif written[kind] is not None or kind < required:
             return False
     for i in range(count):
-        grad = (<list>grads)[i]
-        if not (_is_plain(grad, _float_type((<list>grads)[0])) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>grad)):
+        grad = grads[i]
+        if not (_is_plain(grad, _float_type(grads[0])) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>grad)):
             return False
         bytes = cnp.PyArray_NBYTES(<cnp.ndarray>grad)
         place[0], places = <char *>cnp.PyArray_DATA(<cnp.ndarray>grad), 1

@@ -41,8 +41,8 @@ except ModuleNotFoundError:  # not built: checks.py does it all
     ) -> Any:
         return None
 
-    def updatable(grads: Any, numbers: Any, written: Any, required: int) -> bool:
-        return False
+    def updatable(grads: Any, numbers: Any, written: Any, required: int) -> Any:
+        return None
 
 
 __all__ = [

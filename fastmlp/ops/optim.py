@@ -214,24 +214,22 @@ def _ready(kernel: str, grads: Any, numbers: Any, written: Any, required: int) -
 
     written: params, then each kind of state; only the first `required` of them may not be None.
     """
-    # copies of the lists: another thread may change those that were given
-    grads = grads[:] if type(grads) is list else grads
-    written = tuple([arrays[:] if type(arrays) is list else arrays for arrays in written])
-    if updatable(grads, numbers, written, required):
-        return grads, numbers, written
+    lists = updatable(grads, numbers, written, required)
+    if lists is not None:
+        return lists[0], numbers, lists[1:]
     names = KERNELS[kernel]
     numbers = tuple([number(name, value) for name, value in zip(names[1:], numbers)])
-    lists = {"grads": _listed("grads", grads)}
+    named = {"grads": _listed("grads", grads)}
     for i, (name, given) in enumerate(zip(names[names.index("params") :], written)):
-        lists[name] = None if given is None and i >= required else _listed(name, given)
-    count = len(lists["params"])
-    for name, arrays in lists.items():
+        named[name] = None if given is None and i >= required else _listed(name, given)
+    count = len(named["params"])
+    for name, arrays in named.items():
         if arrays is not None and len(arrays) != count:
             raise ValueError(f"{name}: expected {count} arrays, as params has, got {len(arrays)}")
-    dtype = _float_type("params[0]", lists["params"][0]) if count else None
+    dtype = _float_type("params[0]", named["params"][0]) if count else None
     for i in range(count):
-        _check_parameter(lists, i, dtype)
-    grads, *written = lists.values()
+        _check_parameter(named, i, dtype)
+    grads, *written = named.values()
     return grads, numbers, written
 
 

@@ -149,18 +149,16 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        work = [
-            (group, step, *batch)
-            for group in self.param_groups
-            for (step, _), batch in batches(group["params"], self.state).items()
-        ]
-        if len(work) > 1:  # else `ops` finds what is wrong before it writes
-            for group, _, _, arrays, grads, states in work:
+        work = [(group, batches(group["params"], self.state)) for group in self.param_groups]
+        if len(work) > 1 or len(work[0][1]) > 1:  # else `ops` finds what is wrong before it writes
+            for group, found in work:
                 self._check(group)
-                _check_batch(arrays, grads, states)
+                for _, arrays, grads, states in found.values():
+                    _check_batch(arrays, grads, states)
         settle()
-        for one in work:
-            self._step(*one)
+        for group, found in work:
+            for (step, _), batch in found.items():
+                self._step(group, step, *batch)
         return loss
 
     def _step(
