@@ -57,8 +57,7 @@ class Node:
         self.retains: ref[Tensor] | None = None  # to the tensor whose .grad is wanted though it is no leaf
 
     def run(self, dy: Array, retain_graph: bool) -> tuple[Any, ...]:
-        gradient = self.gradient
-        if gradient is None:
+        if self.gradient is None:
             raise RuntimeError(
                 f"backward: the graph of {self.name} was freed by an earlier backward(); "
                 "call that one with retain_graph=True to go through it again"
@@ -69,7 +68,7 @@ class Node:
                     f"backward: an array that the gradient of {self.name} needs was changed in place after the forward "
                     f"pass (version {storage[VERSION]}, expected {version}); change it later, or a clone of it"
                 )
-        found = gradient(dy, *self.kept)
+        found = self.gradient(dy, *self.kept)
         if not retain_graph:
             self.gradient, self.kept = None, ()
         return found
@@ -219,7 +218,11 @@ def _run(job: LinearJob, act: Chosen) -> Tensor:
         return wrap(ops.linear(xa, wa, ba, act, backend=backend))
     ya, saved = ops.linear(xa, wa, ba, act, save=True, backend=backend)
     y = wrap(ya)
-    edges = _edge(x), _edge(w), None if b is None else _edge(b)
+    edges = (
+        (x._node or x) if dx else None,
+        (w._node or w) if dw else None,
+        (b._node or b) if db and b is not None else None,
+    )
     reads = (x._storage, x._storage[VERSION]), (w._storage, w._storage[VERSION]), (y._storage, 0)
     y._node = Node(act.act.name, _linear_gradient, edges, reads, (xa, wa, saved, act, dx, dw, db))
     y._requires_grad = True
