@@ -149,6 +149,6 @@ def test_an_activation_and_its_derivative_are_plotted(python, call):
     )
     values, again, slopes, slopes_again = np.array(eval(found))
     x = np.linspace(-5, 5, 200).astype(np.float32).astype(float)
-    np.testing.assert_allclose(slopes, PLOTS[call](x), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(slopes, PLOTS[call](x), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(values, again)
     np.testing.assert_array_equal(slopes, slopes_again)

@@ -251,6 +251,8 @@ def test_attributes_are_registered_and_unregistered():
         nn.Module()(1)
     with pytest.raises(AttributeError, match=r"fastmlp.nn has no Conv2d; it has .*Linear"):
         nn.Conv2d  # noqa: B018
+    with pytest.raises(AttributeError, match=r"fastmlp.nn has no Relu; did you mean ReLU\?"):
+        nn.Relu  # noqa: B018
 
 
 def test_train_eval_apply_and_zero_grad():
@@ -518,6 +520,10 @@ def test_losses_refuse_what_they_cannot_do():
     F.l1_loss(fm.ones(4, 3), target).backward()
     with pytest.raises(ValueError, match=r"\(4, 1\)"):
         F.mse_loss(x, fm.ones(4, 1))
+    with pytest.raises(TypeError, match="ignore_index: expected an int, got a Tensor; input and target"):
+        nn.CrossEntropyLoss(x.detach(), fm.tensor([0, 1, 2, 0]))
+    with pytest.raises(TypeError, match="reduction: expected a name, got Tensor; input and target"):
+        nn.MSELoss(x)
     with pytest.raises(ValueError, match="reduction: expected one of"):
         nn.MSELoss("average")(x, x.detach())
     with pytest.raises(ValueError, match=r"target.* is 3: expected 0 to 2"):

@@ -105,5 +105,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name[:1].isupper():
-        raise AttributeError(f"fastmlp.nn has no {name}; it has {', '.join(__all__)}")
+        near = {known.lower(): known for known in __all__}.get(name.lower())
+        hint = f"did you mean {near}?" if near else f"it has {', '.join(__all__)}"
+        raise AttributeError(f"fastmlp.nn has no {name}; {hint}")
     raise AttributeError(f"module 'fastmlp.nn' has no attribute {name!r}")

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import Tensor, linear
+from ..checks import number
 from ..creation import empty
 from . import functional as F
 from . import init
@@ -79,7 +80,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
+        if not 0 <= number("p", p) <= 1:
             raise ValueError(f"p: expected a probability, 0 to 1, got {p}")
         F.refuse_inplace(inplace)
         self.p, self.inplace = p, inplace

@@ -29,6 +29,12 @@ class _Weighted(_Loss):
         self.register_buffer("weight", None if weight is None else as_tensor(weight))
 
 
+def _label(ignore_index: Any) -> int:
+    if isinstance(ignore_index, Tensor):
+        raise TypeError("ignore_index: expected an int, got a Tensor; input and target are given to the loss later")
+    return integer("ignore_index", ignore_index)
+
+
 class MSELoss(_Loss):
     """(input - target)²"""
 
@@ -86,7 +92,7 @@ class CrossEntropyLoss(_Weighted):
         self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
         super().__init__(weight, reduction)
-        self.ignore_index = integer("ignore_index", ignore_index)
+        self.ignore_index = _label(ignore_index)
         self.label_smoothing = number("label_smoothing", label_smoothing)
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
@@ -98,7 +104,7 @@ class NLLLoss(_Weighted):
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)
-        self.ignore_index = integer("ignore_index", ignore_index)
+        self.ignore_index = _label(ignore_index)
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
         return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
