@@ -525,15 +525,20 @@ def apply(function: Callable[..., Any], operands: tuple[Any, ...], options: dict
             arrays.append(t)
     result, gradient = function(*arrays, **options)
     y = wrap(np.asarray(result))
-    if y._data.base is not None and isinstance(operands[0], Tensor) and np.may_share_memory(y._data, arrays[0]):
-        y._storage, y._is_view = operands[0]._storage, True
+    base, first = y._data.base, operands[0]
+    if base is not None and isinstance(first, Tensor) and (base is first._data or base is first._data.base):
+        y._storage, y._is_view = first._storage, True
     if record and gradient is not None and thread.enabled:
-        edges, saved = [], []
+        edges: list[Any] = []
+        saved = []
         for t, read in zip(operands, function.reads or repeat(())):  # type: ignore[attr-defined]
-            edge = _edge(t) if isinstance(t, Tensor) else None
-            edges.append(edge)
-            if edge is not None and read:
-                sources = [y if i < 0 else operands[i] for i in read]
-                saved += [(t._storage, t._storage[VERSION]) for t in sources if isinstance(t, Tensor)]
+            if not isinstance(t, Tensor) or not t._requires_grad:
+                edges.append(None)
+                continue
+            edges.append(t._node or t)
+            for i in read:
+                source = y if i < 0 else operands[i]
+                if isinstance(source, Tensor):
+                    saved.append((source._storage, source._storage[VERSION]))
         y._node, y._requires_grad = Node(function.__name__, gradient, tuple(edges), tuple(saved)), True
     return y

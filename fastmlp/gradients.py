@@ -17,6 +17,7 @@ import numpy as np
 
 from . import ops
 from .checks import Array
+from .ops.arrays import linear_fits
 
 RESULT = -1
 F32 = np.dtype(np.float32)
@@ -191,12 +192,13 @@ def remainder(a: Any, b: Any) -> Any:
 @reads((1,), (0,))
 def matmul(a: Array, b: Array) -> Any:
     """a @ b. Of two matrices it is a kernel."""
+    bt = b.T
+    if linear_fits(a, bt, None):
+        return ops.linear(a, bt), lambda dy: (ops.linear(dy, b), ops.linear(a.T, dy.T))
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)] or a.dtype != b.dtype:
         raise RuntimeError(f"matmul: {a.dtype} of shape {a.shape} does not fit {b.dtype} of shape {b.shape}")
     if a.ndim == 1 or b.ndim == 1:
         return _vector_product(a, b)
-    if a.ndim == b.ndim == 2 and a.dtype in FLOATS:
-        return ops.linear(a, b.T), lambda dy: (ops.linear(dy, b), ops.linear(a.T, dy.T))
     return a @ b, lambda dy: (fit(dy @ np.swapaxes(b, -1, -2), a), fit(np.swapaxes(a, -1, -2) @ dy, b))
 
 
