@@ -28,8 +28,8 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        single = isinstance(normalized_shape, int)
-        self.normalized_shape = (normalized_shape,) if single else tuple(normalized_shape)  # type: ignore[arg-type]
+        single = hasattr(normalized_shape, "__index__")
+        self.normalized_shape = (int(normalized_shape),) if single else tuple(normalized_shape)  # type: ignore[arg-type]
         self.eps, self.elementwise_affine = eps, elementwise_affine
         for name, wanted in (("weight", elementwise_affine), ("bias", elementwise_affine and bias)):
             new = Parameter(empty(self.normalized_shape, dtype=dtype)) if wanted else None
