@@ -5,8 +5,8 @@ function that turns the gradient of the result into those of the operands, and w
 nodes, the latest first, and adds up what arrives at the leaves in their `.grad`. Gradients of gradients are left out.
 
 A linear layer is not computed when it is called but when its values are needed, for then the activation is known:
-`relu(fc(x))` is one kernel. Two rules make that invisible. Whoever writes into a tensor's array calls `before_write`,
-which computes whatever still waits. And nothing waits for an array that NumPy code might change meanwhile.
+`relu(fc(x))` is one kernel. Two rules make that invisible. Whoever writes into a tensor's array, or shows it to NumPy,
+first calls `settle`, which computes whatever waits. And nothing waits for an array that NumPy has been shown.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import numpy as np
 from . import gradients, ops
 from .checks import Array, Chosen
 from .grad_mode import enable_grad, thread
-from .gradients import floating
 from .methods import Methods
 from .ops.arrays import in_context, linear_fits, name_of
 from .shapes import plain as _plain
@@ -112,6 +111,15 @@ def _accumulate(t: Tensor, g: Array) -> None:
     settle()
     array_of(t.grad)[...] += g
     changed((t.grad,))
+
+
+def clear_gradients(tensors: Iterable[Tensor], set_to_none: bool) -> None:
+    """Forgets .grad of each, or makes it 0."""
+    for t in tensors:
+        if set_to_none:
+            t.grad = None
+        elif t.grad is not None:
+            t.grad.detach().zero_()
 
 
 # ------------------------------------------------------------------------------------------- what waits
@@ -246,7 +254,7 @@ def activation(x: Tensor, act: Chosen) -> Tensor:
         if x._job is not None:  # it still waits, so nobody has written into what it reads
             return y
     xa = array_of(x)
-    y = wrap(ops.activation(xa if xa.dtype in ONE else floating(xa), act))
+    y = wrap(ops.activation(xa if xa.dtype in ONE else gradients.floating(xa), act))
     if not (x._requires_grad and thread.enabled):
         return y
     source = y if act.act.saves == "y" else x
@@ -473,7 +481,7 @@ class Tensor(Methods):
 
 
 _new = object.__new__
-ONE = {dtype: np.ones((), dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}  # the gradient of a loss
+ONE = {dtype: np.ones((), dtype) for dtype in gradients.FLOATS}  # the gradient of a loss
 
 
 def wrap(a: Array) -> Tensor:

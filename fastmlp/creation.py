@@ -188,7 +188,8 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-def _rng(generator: Generator | None) -> np.random.Generator:
+def rng_of(generator: Generator | None) -> np.random.Generator:
+    """NumPy's generator within it, or within the default one."""
     return (generator or default_generator).rng
 
 
@@ -196,14 +197,14 @@ def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, device: Any = None
 ) -> Tensor:
     """Uniform in [0, 1)."""
-    return _made(_rng(generator).random(_shape(size), _dtype(dtype)), requires_grad, device)
+    return _made(rng_of(generator).random(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, requires_grad: bool = False, device: Any = None
 ) -> Tensor:
     """Normal with mean 0 and standard deviation 1."""
-    return _made(_rng(generator).standard_normal(_shape(size), _dtype(dtype)), requires_grad, device)
+    return _made(rng_of(generator).standard_normal(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
 def rand_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
@@ -224,12 +225,12 @@ def randint(
         raise TypeError(f"size: expected a tuple, got {size!r}")
     if not low < high:
         raise ValueError(f"randint: expected low < high, got {low} and {high}")
-    return wrap(np.asarray(_rng(generator).integers(low, high, _shape(tuple(size)))).astype(dtype))
+    return wrap(np.asarray(rng_of(generator).integers(low, high, _shape(tuple(size)))).astype(dtype))
 
 
 def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
     """0 to n - 1 in random order."""
-    return wrap(_rng(generator).permutation(n))
+    return wrap(rng_of(generator).permutation(n))
 
 
 def normal(
@@ -243,7 +244,7 @@ def normal(
 def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that `input` has there, else 0."""
     p = array_of(input)
-    return wrap((_rng(generator).random(p.shape) < p).astype(p.dtype))
+    return wrap((rng_of(generator).random(p.shape) < p).astype(p.dtype))
 
 
 def is_tensor(obj: Any) -> bool:

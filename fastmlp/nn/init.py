@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, array_of, before_write
-from ..creation import Generator, _rng
+from ..creation import Generator, rng_of
 
 GAINS = {"linear": 1.0, "identity": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 
@@ -52,14 +52,14 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     """U(a, b)"""
     if not a <= b:
         raise ValueError(f"uniform_: expected a <= b, got a = {a} and b = {b}")
-    return _fill(tensor, _rng(generator).uniform(a, b, tensor.shape))
+    return _fill(tensor, rng_of(generator).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """N(mean, std²)"""
     if not std >= 0:
         raise ValueError(f"std: expected a number >= 0, got {std}")
-    return _fill(tensor, _rng(generator).normal(mean, std, tensor.shape))
+    return _fill(tensor, rng_of(generator).normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(
@@ -75,7 +75,7 @@ def trunc_normal_(
         raise ValueError(f"trunc_normal_: expected std > 0 and a < b, got std = {std}, a = {a} and b = {b}")
     if _tail((a - mean) / std, (b - mean) / std) < 1e-3:
         raise ValueError(f"trunc_normal_: hardly any of N({mean}, {std}²) lies in [{a}, {b}]")
-    rng = _rng(generator)
+    rng = rng_of(generator)
     values = rng.normal(mean, std, tensor.shape)
     while (outside := (values < a) | (values > b)).any():
         values[outside] = rng.normal(mean, std, int(outside.sum()))
@@ -149,7 +149,7 @@ def kaiming_normal_(
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """A random matrix whose rows, or columns if there are fewer, are orthonormal, times gain."""
     rows, columns = _matrix(tensor)
-    q, r = np.linalg.qr(_rng(generator).normal(size=(max(rows, columns), min(rows, columns))))
+    q, r = np.linalg.qr(rng_of(generator).normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diag(r))  # else the distribution were not uniform
     return _fill(tensor, (gain * (q if rows >= columns else q.T)).reshape(tensor.shape))
 
@@ -160,7 +160,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
         raise ValueError(f"tensor: expected 2 axes, got shape {tensor.shape}")
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparsity: expected 0 to 1, got {sparsity}")
-    rng = _rng(generator)
+    rng = rng_of(generator)
     values = rng.normal(0, std, tensor.shape)
     for column in values.T:
         column[rng.permutation(len(column))[: math.ceil(sparsity * len(column))]] = 0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write, look_at, wrap
+from ..autograd import Tensor, array_of, before_write, clear_gradients, look_at, wrap
 from ..devices import conversion
 
 
@@ -274,11 +274,7 @@ class Module:
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for p in self.parameters():
-            if set_to_none:
-                p.grad = None
-            elif p.grad is not None:
-                p.grad.detach().zero_()
+        clear_gradients(self.parameters(), set_to_none)
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
         """fn(module) for every module, children first. -> the module itself"""

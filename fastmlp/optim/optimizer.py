@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write, changed, settle
+from ..autograd import Tensor, array_of, changed, clear_gradients, settle
 from ..checks import Array, number
 from ..grad_mode import enable_grad
 
@@ -134,12 +134,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to 0. A parameter whose gradient is None is skipped by `step`."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
-                    before_write((p.grad,))
-                    p.grad._data[...] = 0
+            clear_gradients(group["params"], set_to_none)
 
     # ---------------------------------------------------------------------------------------------------- step
 
