@@ -11,7 +11,9 @@ C      := kernels/cython_cpu/c
 BENCH  ?= --quick
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-SOURCES := setup.py pyproject.toml $(wildcard fastmlp/*.pyx kernels/cython_cpu/*.pyx kernels/cython_cpu/*.pxd $(C)/*.[ch])
+COMPILED_PYTHON := $(wildcard fastmlp/*.pxd fastmlp/*/*.pxd)
+SOURCES := setup.py pyproject.toml $(wildcard fastmlp/*.pyx kernels/cython_cpu/*.pyx kernels/cython_cpu/*.pxd $(C)/*.[ch]) \
+  $(COMPILED_PYTHON) $(COMPILED_PYTHON:.pxd=.py)
 BUILT   := $(VENV)/.built
 TESTED  := $(BUILT) $(VENV)/.extra-test $(VENV)/.extra-demo
 
@@ -88,7 +90,7 @@ ulp: $(BUILT)  ## measure the activations over all floats, which takes a while, 
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
-	rm -f $(foreach folder,fastmlp kernels/cython_cpu,$(folder)/*.c $(folder)/*.so)
+	rm -f $(foreach folder,fastmlp fastmlp/optim kernels/cython_cpu,$(folder)/*.c $(folder)/*.so)
 	find fastmlp kernels bench tests examples tools -name __pycache__ -exec rm -rf {} +
 
 # --------------------------------------------------------------------------------------- the C engine alone

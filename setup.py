@@ -1,4 +1,4 @@
-"""Builds the C engine once for every instruction set, and the Cython modules on top of it.
+"""Builds the C engine once for every instruction set, the Cython modules on top of it, and what is compiled of Python.
 
 The micro-kernels (`c/kernels.c`) are compiled once per instruction set and precision into objects of their own,
 with their own flags; nothing else sees those flags. `FASTMLP_CFLAGS` adds flags to every C file (sanitizers).
@@ -30,6 +30,9 @@ X86 = {
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
 ARM = {"generic": [], "neon": []}
+
+#: Python that runs in every operation on tensors, and is compiled with the types in the .pxd beside it
+COMPILED_PYTHON = ["tape.py", "waiting.py", "gradients.py", "optim/batches.py"]
 
 
 def instruction_sets():
@@ -90,6 +93,18 @@ def kernel_module(name, sources=()):
     )
 
 
+def module(file):
+    """A .pyx or .py of fastmlp/."""
+    return Extension(
+        f"fastmlp.{Path(file).with_suffix('')}".replace("/", "."),
+        [f"fastmlp/{file}"],
+        include_dirs=[np.get_include()],
+        define_macros=NUMPY_API,
+        extra_compile_args=["-O2", "-g0", *EXTRA],
+        extra_link_args=EXTRA,
+    )
+
+
 setup(
     packages=[
         "fastmlp",
@@ -109,9 +124,7 @@ setup(
     package_data={"fastmlp": ["py.typed", "*.pyi"]},
     ext_modules=cythonize(
         [
-            Extension(
-                "fastmlp._fast", ["fastmlp/_fast.pyx"], include_dirs=[np.get_include()], define_macros=NUMPY_API
-            ),
+            *map(module, ["_fast.pyx", *COMPILED_PYTHON]),
             kernel_module("engine", ["engine.c", "pool.c"]),
             kernel_module("linear"),
             kernel_module("activations"),
@@ -122,7 +135,7 @@ setup(
             kernel_module("dropout"),
         ],
         include_path=[str(HERE)],
-        compiler_directives={"language_level": 3, "binding": True, "embedsignature": True},
+        compiler_directives={"language_level": 3, "annotation_typing": False, "auto_pickle": False},
     ),
     cmdclass={"build_ext": BuildEngine},
 )

@@ -244,26 +244,3 @@ cdef bint _updatable(list grads, tuple numbers, tuple written, Py_ssize_t requir
                     return False
             places += 1
     return True
-
-
-def batches(list params, state):
-    """As in optim/optimizer.py, where it also stands in Python."""
-    cdef dict found = {}
-    cdef dict kept
-    cdef tuple batch
-    for p in params:
-        grad = p.grad
-        if grad is not None:
-            kept, array, data = state[p], p._data, grad._data
-            if data is None:
-                data = grad._peek()
-            key = (kept.get("step") if kept else 0, array.itemsize)
-            if key in found:
-                batch = found[key]
-            else:
-                batch = found[key] = ([], [], [], [])
-            (<list>batch[0]).append(p)
-            (<list>batch[1]).append(array)
-            (<list>batch[2]).append(data)
-            (<list>batch[3]).append(kept)
-    return found

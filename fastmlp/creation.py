@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import devices, gradients
-from .autograd import Tensor, array_of, look_at, wrap
+from .autograd import Tensor
 from .checks import Array, as_array
+from .tape import FLOATS, array_of, look_at, wrap
 
 DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
@@ -27,7 +28,7 @@ def get_default_dtype() -> np.dtype[Any]:
 def set_default_dtype(dtype: Any) -> None:
     """float32 or float64"""
     dtype = np.dtype(dtype)
-    if dtype not in gradients.FLOATS:
+    if dtype not in FLOATS:
         raise TypeError(f"set_default_dtype: expected float32 or float64, got {dtype}")
     gradients.default_dtype = dtype
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .autograd import Tensor, array_of, wrap
+from .autograd import Tensor
 from .checks import Array
 from .creation import Generator, as_tensor, default_generator
+from .tape import array_of, wrap
 
 
 class Dataset:

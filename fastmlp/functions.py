@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import gradients
-from .autograd import Tensor, apply
+from .autograd import Tensor
 from .nn import init
 from .nn.functional import celu, log_softmax, prelu, relu, selu, sigmoid, softmax, tanh, threshold
+from .tape import apply
 
 _METHODS = (
     "abs add all allclose amax amin any argmax argmin argsort ceil chunk clamp clip clone cos div eq equal exp expm1 "
@@ -35,17 +36,17 @@ def _several(tensors: Any) -> tuple[Tensor, ...]:
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along an axis that they have."""
-    return apply(gradients.cat, _several(tensors), {"dim": dim})
+    return apply(gradients.cat, (dim, *_several(tensors)))
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along a new axis."""
-    return apply(gradients.stack, _several(tensors), {"dim": dim})
+    return apply(gradients.stack, (dim, *_several(tensors)))
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """input where condition, else other."""
-    return apply(gradients.where, (condition, input, other), {})
+    return apply(gradients.where, (condition, input, other))
 
 
 __all__ = [

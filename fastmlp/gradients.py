@@ -1,10 +1,9 @@
 """The mathematics of tensors on arrays: each function gives its result and the way back.
 
-f(*operands, **options) -> y, gradient        gradient(dy) -> the gradient of each operand (None: it has none)
+f(*operands, ...) -> y, gradient        gradient(dy) -> the gradient of each operand (None: it has none)
 
-An operand is an array or a Python number; numbers take the array's type, as in torch. `@reads` says for each operand
-which of the operands its gradient reads (RESULT: y itself), so that the tape can tell when one was changed too early.
-Nothing here knows of tensors. NumPy does the work, but for the product of matrices, which is a kernel.
+An operand is an array or a Python number; numbers take the array's type, as in torch. Nothing here knows of tensors.
+NumPy does the work, but for the product of matrices, which is a kernel.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from contextvars import copy_context
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from . import ops
 from .checks import Array
 from .ops.arrays import linear_fits
 
 RESULT = -1
-F32 = np.dtype(np.float32)
-FLOATS = (F32, np.dtype(np.float64))
 
-default_dtype = F32  # of floating-point numbers that come without a type; `set_default_dtype` changes it
+#: of floating-point numbers that come without a type; `set_default_dtype` changes it
+default_dtype = np.dtype(np.float32)
 
 
 _quiet = copy_context()
@@ -35,12 +34,26 @@ def quietly(function: Any, *args: Any) -> Any:
     return _quiet.copy().run(function, *args)
 
 
-def reads(*per_operand: tuple[int, ...]) -> Callable[[Any], Any]:
-    def note(function: Any) -> Any:
-        function.reads = per_operand
-        return function
+class Operation:
+    """A function of this file.
 
-    return note
+    reads: for each operand, which of the operands its gradient reads (RESULT: y itself), so that the tape can tell when
+    one was changed too early; an empty one: no gradient reads anything.
+    """
+
+    __slots__ = ("forward", "name", "reads")
+
+    def __init__(self, forward: Callable[..., Any], name: str, reads: tuple[tuple[int, ...], ...]) -> None:
+        self.forward = forward
+        self.name = name
+        self.reads = reads
+
+    def __call__(self, *operands: Any) -> Any:
+        return self.forward(*operands)
+
+
+def reads(*per_operand: tuple[int, ...]) -> Callable[[Any], Operation]:
+    return lambda function: Operation(function, function.__name__, per_operand)
 
 
 # --------------------------------------------------------------------------------------------- types, shapes
@@ -50,16 +63,17 @@ _RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 def promote(a: Any, b: Any) -> tuple[Any, Any]:
     """Both in the type that torch gives their sum: floats beat integers, an array beats a single number of its kind."""
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        if a.dtype is b.dtype:
+    if isinstance(a, ndarray) and isinstance(b, ndarray):
+        p, q = a, b
+        if p.dtype is q.dtype:
             return a, b
         dtype = _common(a, b)
-        return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-    if type(b) in (int, float) and isinstance(a, np.ndarray) and a.dtype.kind == "f":
+        return p.astype(dtype, copy=False), q.astype(dtype, copy=False)
+    if type(b) in (int, float) and isinstance(a, ndarray) and a.dtype.kind == "f":
         return a, b
-    if isinstance(a, np.ndarray):
+    if isinstance(a, ndarray):
         return _beside_number(a, b)
-    if isinstance(b, np.ndarray):
+    if isinstance(b, ndarray):
         return _beside_number(b, a)[::-1]
     raise TypeError(f"expected a tensor or a number, got {type(a).__name__} and {type(b).__name__}")
 
@@ -93,15 +107,17 @@ def floating(a: Array) -> Array:
 
 def fit(g: Array, like: Any) -> Any:
     """The gradient g, summed over the axes along which `like` was repeated, in its type; None for a constant."""
-    if not isinstance(like, np.ndarray) or like.dtype.kind != "f":
+    if not isinstance(like, ndarray) or like.dtype.kind != "f":
         return None
     if g.shape != like.shape:
-        extra = g.ndim - like.ndim
-        axes = tuple(range(extra)) + tuple(
-            i + extra for i, size in enumerate(like.shape) if size == 1 and g.shape[i + extra] != 1
-        )
-        g = np.asarray(g.sum(axis=axes)).reshape(like.shape)
+        g = _folded(g, like.shape)
     return g if g.dtype is like.dtype else g.astype(like.dtype)
+
+
+def _folded(g: Array, shape: tuple[int, ...]) -> Array:
+    extra = g.ndim - len(shape)
+    axes = [i + extra for i, size in enumerate(shape) if size == 1 and g.shape[i + extra] != 1]
+    return np.asarray(g.sum(axis=(*range(extra), *axes))).reshape(shape)
 
 
 # ------------------------------------------------------------------------------------------- of two operands
@@ -128,9 +144,9 @@ def multiply(a: Any, b: Any) -> Any:
 @reads((1,), (0, 1))
 def divide(a: Any, b: Any) -> Any:
     p, q = promote(a, b)
-    if isinstance(p, np.ndarray):
+    if isinstance(p, ndarray):
         p = floating(p)
-    if isinstance(q, np.ndarray):
+    if isinstance(q, ndarray):
         q = floating(q)
     y = p / q if isinstance(q, (int, float)) and q else quietly(np.true_divide, p, q)
     return y, lambda dy: quietly(lambda: (fit(dy / q, a), fit(-dy * y / q, b)))
@@ -142,8 +158,8 @@ def power(a: Any, b: Any) -> Any:
     y = quietly(pow, p, q)
 
     def gradient(dy: Array) -> Any:
-        da = dy * q * np.where(q == 0, 0, p ** np.where(q == 0, 1, q - 1)) if isinstance(a, np.ndarray) else dy
-        db = dy * np.where(p == 0, 0, y * np.log(p)) if isinstance(b, np.ndarray) else dy
+        da = dy * q * np.where(q == 0, 0, p ** np.where(q == 0, 1, q - 1)) if isinstance(a, ndarray) else dy
+        db = dy * np.where(p == 0, 0, y * np.log(p)) if isinstance(b, ndarray) else dy
         return fit(da, a), fit(db, b)
 
     return y, lambda dy: quietly(gradient, dy)
@@ -162,8 +178,7 @@ def _pick(choose: Any) -> Any:
 
         return y, gradient
 
-    function.__name__ = choose.__name__
-    return reads((0, 1), (0, 1))(function)
+    return Operation(function, choose.__name__, ((0, 1), (0, 1)))
 
 
 maximum, minimum = _pick(np.maximum), _pick(np.minimum)
@@ -171,7 +186,7 @@ maximum, minimum = _pick(np.maximum), _pick(np.minimum)
 
 @reads((), (0,), (0,))
 def where(condition: Array, a: Any, b: Any) -> Any:
-    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+    if not isinstance(a, ndarray) and not isinstance(b, ndarray):
         a = np.asarray(a, None if isinstance(a, int) and isinstance(b, int) else default_dtype)
     p, q = promote(a, b)
 
@@ -225,8 +240,7 @@ def _elementwise(name: str, forward: Any, derivative: Any, of: tuple[int, ...]) 
         y = quietly(forward, a)
         return y, lambda dy: (dy * quietly(derivative, a, y),)
 
-    function.__name__ = name
-    return reads(of)(function)
+    return Operation(function, name, (of,))
 
 
 exp = _elementwise("exp", np.exp, lambda a, y: y, (RESULT,))
@@ -395,9 +409,9 @@ def expand(a: Array, shape: tuple[int, ...]) -> Any:
 @reads(())
 def index(a: Array, where: Any) -> Any:
     parts = where if isinstance(where, tuple) else (where,)
-    several = any(isinstance(part, (list, np.ndarray)) for part in parts)  # an element may be picked more than once
+    several = any(isinstance(part, (list, ndarray)) for part in parts)  # an element may be picked more than once
     if several:
-        parts = where = tuple(part.copy() if isinstance(part, np.ndarray) else part for part in parts)
+        parts = where = tuple(part.copy() if isinstance(part, ndarray) else part for part in parts)
 
     def gradient(dy: Array) -> Any:
         da = np.zeros(a.shape, a.dtype)
@@ -408,7 +422,7 @@ def index(a: Array, where: Any) -> Any:
         return (da,)
 
     y = a[where]
-    return (y if isinstance(y, np.ndarray) else a[(*parts, ...)]), gradient  # a view also of a single element
+    return (y if isinstance(y, ndarray) else a[(*parts, ...)]), gradient  # a view also of a single element
 
 
 @reads((1,), ())
@@ -426,11 +440,11 @@ def gather(a: Array, indices: Array, dim: int) -> Any:
 
 
 @reads()
-def cat(*arrays: Array, dim: int = 0) -> Any:
+def cat(dim: int, *arrays: Array) -> Any:
     borders = np.cumsum([a.shape[dim] for a in arrays])[:-1]
-    return np.concatenate(arrays, dim), lambda dy: tuple(map(fit, np.split(dy, borders, dim), arrays))
+    return np.concatenate(arrays, dim), lambda dy: (None, *map(fit, np.split(dy, borders, dim), arrays))
 
 
 @reads()
-def stack(*arrays: Array, dim: int = 0) -> Any:
-    return np.stack(arrays, dim), lambda dy: tuple(map(fit, np.moveaxis(dy, dim, 0), arrays))
+def stack(dim: int, *arrays: Array) -> Any:
+    return np.stack(arrays, dim), lambda dy: (None, *map(fit, np.moveaxis(dy, dim, 0), arrays))

@@ -1,7 +1,6 @@
 """What one can do with a tensor: operators and methods, by torch's names. The mathematics is in gradients.py.
 
-`Tensor` inherits these and supplies what they stand on: `_apply` records an operation, `_write` and `_replace` change
-the tensor in place.
+`Tensor` inherits these and supplies `_write` and `_replace`, which change the tensor in place.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import numpy as np
 
 from . import gradients as g
 from .shapes import Bool, Float, Int, Shapes, plain
+from .tape import apply, array_of, wrap
 
 if TYPE_CHECKING:
     from .autograd import Tensor
@@ -30,46 +30,46 @@ class Methods(Shapes):
     # arithmetic
 
     def __add__(self, other: Any) -> Tensor:
-        return self._apply(g.add, other)
+        return apply(g.add, (self, other))
 
     def __radd__(self, other: Any) -> Tensor:
-        return self._apply(g.add, other)
+        return apply(g.add, (self, other))
 
     def __sub__(self, other: Any) -> Tensor:
-        return self._apply(g.subtract, other)
+        return apply(g.subtract, (self, other))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return self._apply_to(g.subtract, other)
+        return apply(g.subtract, (other, self))
 
     def __mul__(self, other: Any) -> Tensor:
-        return self._apply(g.multiply, other)
+        return apply(g.multiply, (self, other))
 
     def __rmul__(self, other: Any) -> Tensor:
-        return self._apply(g.multiply, other)
+        return apply(g.multiply, (self, other))
 
     def __truediv__(self, other: Any) -> Tensor:
-        return self._apply(g.divide, other)
+        return apply(g.divide, (self, other))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return self._apply_to(g.divide, other)
+        return apply(g.divide, (other, self))
 
     def __pow__(self, other: Any) -> Tensor:
-        return self._apply(g.power, other)
+        return apply(g.power, (self, other))
 
     def __rpow__(self, other: Any) -> Tensor:
-        return self._apply_to(g.power, other)
+        return apply(g.power, (other, self))
 
     def __matmul__(self, other: Tensor) -> Tensor:
-        return self._apply(g.matmul, other)
+        return apply(g.matmul, (self, other))
 
     def __neg__(self) -> Tensor:
-        return self._apply(g.negative)
+        return apply(g.negative, (self,))
 
     def __abs__(self) -> Tensor:
-        return self._apply(g.absolute)
+        return apply(g.absolute, (self,))
 
     def __mod__(self, other: Any) -> Tensor:
-        return self._apply(g.remainder, other)
+        return apply(g.remainder, (self, other))
 
     def __floordiv__(self, other: Any) -> Tensor:
         return self._untracked(np.floor_divide, other)
@@ -86,49 +86,49 @@ class Methods(Shapes):
     mm = dot = __matmul__
 
     def maximum(self, other: Tensor) -> Tensor:
-        return self._apply(g.maximum, other)
+        return apply(g.maximum, (self, other))
 
     def minimum(self, other: Tensor) -> Tensor:
-        return self._apply(g.minimum, other)
+        return apply(g.minimum, (self, other))
 
     def exp(self) -> Tensor:
-        return self._apply(g.exp)
+        return apply(g.exp, (self,))
 
     def expm1(self) -> Tensor:
-        return self._apply(g.expm1)
+        return apply(g.expm1, (self,))
 
     def log(self) -> Tensor:
-        return self._apply(g.log)
+        return apply(g.log, (self,))
 
     def log1p(self) -> Tensor:
-        return self._apply(g.log1p)
+        return apply(g.log1p, (self,))
 
     def log2(self) -> Tensor:
-        return self._apply(g.log2)
+        return apply(g.log2, (self,))
 
     def log10(self) -> Tensor:
-        return self._apply(g.log10)
+        return apply(g.log10, (self,))
 
     def sqrt(self) -> Tensor:
-        return self._apply(g.sqrt)
+        return apply(g.sqrt, (self,))
 
     def rsqrt(self) -> Tensor:
-        return self._apply(g.rsqrt)
+        return apply(g.rsqrt, (self,))
 
     def reciprocal(self) -> Tensor:
-        return self._apply(g.reciprocal)
+        return apply(g.reciprocal, (self,))
 
     def square(self) -> Tensor:
-        return self._apply(g.square)
+        return apply(g.square, (self,))
 
     def sin(self) -> Tensor:
-        return self._apply(g.sin)
+        return apply(g.sin, (self,))
 
     def cos(self) -> Tensor:
-        return self._apply(g.cos)
+        return apply(g.cos, (self,))
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
-        return self._apply(g.clamp, min=min, max=max)
+        return apply(g.clamp, (self, min, max))
 
     clip = clamp
 
@@ -136,7 +136,7 @@ class Methods(Shapes):
 
     def _untracked(self, function: Any, *others: Any) -> Tensor:
         """A function that is constant almost everywhere; its gradient is zero or does not exist."""
-        return self._constant(np.asarray(function(self._peek(), *map(plain, others))))
+        return wrap(np.asarray(function(array_of(self), *map(plain, others))))
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return NotImplemented if other is None or isinstance(other, str) else self._untracked(np.equal, other)
@@ -214,45 +214,45 @@ class Methods(Shapes):
 
     def equal(self, other: Tensor) -> Bool:
         """Same shape, same values."""
-        return bool(np.array_equal(self._peek(), other._peek()))
+        return bool(np.array_equal(array_of(self), array_of(other)))
 
     def allclose(self, other: Tensor, rtol: Float = 1e-5, atol: Float = 1e-8, equal_nan: Bool = False) -> Bool:
-        return bool(np.allclose(self._peek(), other._peek(), rtol, atol, equal_nan))
+        return bool(np.allclose(array_of(self), array_of(other), rtol, atol, equal_nan))
 
     # reductions
 
     def sum(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.sum, dim=dim, keepdim=keepdim)
+        return apply(g.sum, (self, dim, keepdim))
 
     def mean(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.mean, dim=dim, keepdim=keepdim)
+        return apply(g.mean, (self, dim, keepdim))
 
     def prod(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.prod, dim=dim, keepdim=keepdim)
+        return apply(g.prod, (self, dim, keepdim))
 
     def var(
         self, dim: Any = None, unbiased: Bool = True, keepdim: Bool = False, *, correction: Float | None = None
     ) -> Tensor:
-        return self._apply(g.var, dim=dim, correction=unbiased if correction is None else correction, keepdim=keepdim)
+        return apply(g.var, (self, dim, unbiased if correction is None else correction, keepdim))
 
     def std(
         self, dim: Any = None, unbiased: Bool = True, keepdim: Bool = False, *, correction: Float | None = None
     ) -> Tensor:
-        return self._apply(g.std, dim=dim, correction=unbiased if correction is None else correction, keepdim=keepdim)
+        return apply(g.std, (self, dim, unbiased if correction is None else correction, keepdim))
 
     def norm(self, p: Float = 2, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """(Σ |a|^p)^(1/p)"""
         if p == 2:
-            return self._apply(g.norm, dim=dim, keepdim=keepdim)
+            return apply(g.norm, (self, dim, keepdim))
         if p == float("inf"):
             return abs(self).amax(dim, keepdim)
         return (abs(self) ** p).sum(dim, keepdim) ** (1 / p)
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.extreme, np.maximum.reduce, dim=dim, keepdim=keepdim)
+        return apply(g.extreme, (self, np.maximum.reduce, dim, keepdim))
 
     def amin(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        return self._apply(g.extreme, np.minimum.reduce, dim=dim, keepdim=keepdim)
+        return apply(g.extreme, (self, np.minimum.reduce, dim, keepdim))
 
     def max(self, dim: Int | None = None, keepdim: Bool = False) -> Any:
         """The largest number; along `dim`: (values, indices)."""
@@ -278,7 +278,7 @@ class Methods(Shapes):
         return Best(self.gather(dim, indices), indices)
 
     def gather(self, dim: Int, index: Tensor) -> Tensor:
-        return self._apply(g.gather, index, dim=dim)
+        return apply(g.gather, (self, index, dim))
 
     # in place
 

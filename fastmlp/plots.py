@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks
-from .autograd import Tensor, array_of, wrap
+from .autograd import Tensor
 from .checks import Array
 from .nn import Module
 from .nn import functional as F
+from .tape import array_of, wrap
 from .train import History, predict
 from .train.inference import numbers
 

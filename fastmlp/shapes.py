@@ -13,6 +13,7 @@ import numpy as np
 from . import gradients as g
 from .devices import CPU, conversion, device
 from .printing import format_tensor
+from .tape import TensorBase, apply, array_of
 
 if TYPE_CHECKING:
     from .autograd import Tensor
@@ -31,10 +32,10 @@ def plain(where: Any) -> Any:
     """An index, or nested lists, with arrays in the place of tensors."""
     if isinstance(where, (tuple, list)):
         return type(where)(map(plain, where))
-    return where._peek() if isinstance(where, Shapes) else where
+    return array_of(where) if isinstance(where, TensorBase) else where
 
 
-class Shapes:
+class Shapes(TensorBase):
     __slots__ = ()
 
     if TYPE_CHECKING:
@@ -48,10 +49,6 @@ class Shapes:
         @property
         def grad_fn(self) -> Any: ...
 
-        def _apply(self, function: Any, *operands: Any, **options: Any) -> Tensor: ...
-        def _apply_to(self, function: Any, first: Any) -> Tensor: ...
-        def _constant(self, a: Any) -> Tensor: ...
-        def _peek(self) -> Any: ...
         def _write(self, value: Any, where: Any = ...) -> Tensor: ...
         def _replace(self, result: Tensor) -> Tensor: ...
 
@@ -79,7 +76,7 @@ class Shapes:
     nelement = numel
 
     def reshape(self, *shape: Any) -> Tensor:
-        return self._apply(g.reshape, shape=_shape(shape))
+        return apply(g.reshape, (self, _shape(shape)))
 
     view = reshape
 
@@ -97,7 +94,7 @@ class Shapes:
         return self.reshape(*self.shape[:at], 1, *self.shape[at:])
 
     def permute(self, *dims: Any) -> Tensor:
-        return self._apply(g.permute, axes=_shape(dims))
+        return apply(g.permute, (self, _shape(dims)))
 
     def transpose(self, dim0: Int, dim1: Int) -> Tensor:
         axes = list(range(self.ndim))
@@ -110,7 +107,7 @@ class Shapes:
         return self.T
 
     def expand(self, *shape: Any) -> Tensor:
-        return self._apply(g.expand, shape=_shape(shape))
+        return apply(g.expand, (self, _shape(shape)))
 
     def expand_as(self, other: Tensor) -> Tensor:
         return self.expand(*other.shape)
@@ -137,10 +134,10 @@ class Shapes:
         return self[tuple(where)]
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        return mask._apply(g.where, value, self)
+        return apply(g.where, (mask, value, self))
 
     def __getitem__(self, where: Any) -> Tensor:
-        return self._apply(g.index, where=plain(where))
+        return apply(g.index, (self, plain(where)))
 
     def __setitem__(self, where: Any, value: Any) -> None:
         self._write(value, plain(where))
@@ -159,7 +156,7 @@ class Shapes:
         """to(dtype), to(device): in another type; the device "cpu" is where it is."""
         wanted = conversion(args, dtype, device)
         same = wanted is None or np.dtype(wanted) == self.dtype
-        return self if same else self._apply(g.cast, dtype=np.dtype(wanted))  # type: ignore[return-value]
+        return self if same else apply(g.cast, (self, np.dtype(wanted)))  # type: ignore[return-value]
 
     type = to
 
@@ -185,20 +182,20 @@ class Shapes:
         return self.to("cuda")
 
     def contiguous(self) -> Tensor:
-        return self if self._peek().flags.c_contiguous else self.clone()  # type: ignore[return-value]
+        return self if array_of(self).flags.c_contiguous else self.clone()  # type: ignore[return-value]
 
     def clone(self) -> Tensor:
-        return self._apply(g.clone)
+        return apply(g.clone, (self,))
 
     def item(self) -> Any:
         """The single number that the tensor holds, as a Python number."""
-        a = self._peek()
+        a = array_of(self)
         if a.size != 1:
             raise RuntimeError(f"item(): expected one element, got a tensor of shape {a.shape}")
         return a.item()
 
     def tolist(self) -> Any:
-        return self._peek().tolist()
+        return array_of(self).tolist()
 
     def __float__(self) -> Any:
         return float(self.item())
@@ -210,12 +207,12 @@ class Shapes:
         return self.item().__index__()
 
     def __bool__(self) -> Any:
-        if self._peek().size != 1:
+        if array_of(self).size != 1:
             raise RuntimeError(f"the truth of a tensor of shape {self.shape} is ambiguous: use any() or all()")
         return bool(self.item())
 
     def __repr__(self) -> str:
-        return format_tensor(self._peek(), requires_grad=self.requires_grad, grad_fn_name=self._grad_fn_name())
+        return format_tensor(array_of(self), requires_grad=self.requires_grad, grad_fn_name=self._grad_fn_name())
 
     def _grad_fn_name(self) -> str | None:
         node = self.grad_fn

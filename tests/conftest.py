@@ -6,10 +6,22 @@ FASTMLP_REQUIRE=cython,numba makes that a failure for the backends named.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import fastmlp
 from fastmlp.backend import MODULES, available_backends, load, use_backend
+
+
+def pytest_configure():
+    """In a working tree, compiled Python must not be older than its source: Python would import the old one."""
+    folder = Path(fastmlp.__file__).parent
+    for source in folder.rglob("*.py"):
+        for built in source.parent.glob(f"{source.stem}.*.so"):
+            if source.with_suffix(".c").exists() and built.stat().st_mtime < source.stat().st_mtime:
+                raise pytest.UsageError(f"{built.name} is older than {source}: build it again, with `make test`")
+
 
 REQUIRED = tuple(name for name in os.environ.get("FASTMLP_REQUIRE", "").split(",") if name)
 BACKENDS = tuple(dict.fromkeys((*MODULES, *REQUIRED)))

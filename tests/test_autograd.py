@@ -362,7 +362,7 @@ def test_leaves_are_changed_without_recording_only():
 @pytest.fixture
 def calls(monkeypatch):
     """The kernels that run, as (name, activation)."""
-    from fastmlp import autograd
+    from fastmlp import ops
 
     seen = []
     for name in ("linear", "activation"):
@@ -373,7 +373,7 @@ def calls(monkeypatch):
             seen.append((_name, act if isinstance(act, str) else act.act.name))
             return _whole(*args, **kwargs)
 
-        monkeypatch.setattr(autograd.ops, name, spy)
+        monkeypatch.setattr(ops, name, spy)
     return seen
 
 

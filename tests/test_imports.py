@@ -20,14 +20,16 @@ def rooms(names):
 ROOMS = {
     "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
     | rooms("data io metrics plots train utils devices cuda"),
-    "fastmlp.optim": rooms("ops checks autograd grad_mode _fast"),
-    "fastmlp.nn": rooms("ops checks autograd grad_mode creation devices") | {CONTRACT},
-    "fastmlp.functions": rooms("autograd gradients nn"),
-    "fastmlp.creation": rooms("autograd gradients checks devices"),
-    "fastmlp.autograd": rooms("grad_mode ops checks methods shapes gradients"),
+    "fastmlp.optim": rooms("ops checks autograd tape grad_mode"),
+    "fastmlp.nn": rooms("ops checks autograd tape waiting grad_mode creation devices") | {CONTRACT},
+    "fastmlp.functions": rooms("autograd tape gradients nn"),
+    "fastmlp.creation": rooms("autograd tape gradients checks devices"),
+    "fastmlp.autograd": rooms("grad_mode checks methods shapes gradients tape"),
+    "fastmlp.waiting": rooms("tape gradients grad_mode ops checks autograd"),  # autograd: for types alone
+    "fastmlp.tape": rooms("gradients grad_mode checks waiting autograd"),  # the last two for types alone
     "fastmlp.grad_mode": set(),
-    "fastmlp.methods": rooms("gradients shapes autograd"),  # autograd for types alone
-    "fastmlp.shapes": rooms("gradients devices printing autograd"),  # autograd for types alone
+    "fastmlp.methods": rooms("gradients shapes tape autograd"),
+    "fastmlp.shapes": rooms("gradients devices printing tape autograd"),
     "fastmlp.devices": set(),
     "fastmlp.cuda": set(),
     "fastmlp.gradients": rooms("ops checks"),
@@ -35,12 +37,13 @@ ROOMS = {
     "fastmlp.checks": rooms("_fast") | {CONTRACT},
     "fastmlp._fast": set(),
     "fastmlp.printing": rooms("checks"),
-    "fastmlp.io": rooms("checks autograd"),
+    "fastmlp.io": rooms("checks autograd tape"),
     "fastmlp.metrics": rooms("checks"),
-    "fastmlp.data": rooms("checks autograd creation"),
-    "fastmlp.train": rooms("checks autograd grad_mode creation data metrics nn optim plots"),  # plots when asked for
+    "fastmlp.data": rooms("checks autograd tape creation"),
+    "fastmlp.train": rooms("checks autograd tape grad_mode creation data metrics nn optim")
+    | rooms("plots"),  # when asked for
     "fastmlp.utils": rooms("data"),
-    "fastmlp.plots": rooms("checks autograd nn train"),
+    "fastmlp.plots": rooms("checks autograd tape nn train"),
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
     CONTRACT: set(),
@@ -52,6 +55,10 @@ ROOMS["fastmlp.bench"] = set(ROOMS)  # it stands above all of them
 #: other people's packages, beside NumPy and the standard library, that a room may import
 LIBRARIES = {
     f"{KERNELS}.cython_cpu": {"cython", "libc", "cpython"},
+    "fastmlp.gradients": {"cython"},
+    "fastmlp.waiting": {"cython"},
+    "fastmlp.tape": {"cython"},
+    "fastmlp.optim": {"cython"},
     "fastmlp.train": {"rich"},  # where it is installed
     "fastmlp.plots": {"matplotlib"},
     "fastmlp.bench": {"torch", "threadpoolctl"},

@@ -9,8 +9,9 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import nn
-from fastmlp.autograd import MANY, _waiting
 from fastmlp.nn import functional as F
+from fastmlp.tape import waiting
+from fastmlp.waiting import MANY
 
 
 @pytest.fixture
@@ -83,11 +84,11 @@ def test_what_required_a_gradient_when_it_was_called(layer):
 def test_the_backend_of_the_call(layer, monkeypatch):
     fc, x, _ = layer
     seen = []
-    from fastmlp import autograd
+    from fastmlp import ops
 
-    whole = autograd.ops.linear
+    whole = ops.linear
     monkeypatch.setattr(
-        autograd.ops, "linear", lambda *args, **kwargs: seen.append(kwargs["backend"]) or whole(*args, **kwargs)
+        ops, "linear", lambda *args, **kwargs: seen.append(kwargs["backend"]) or whole(*args, **kwargs)
     )
     with fm.use_backend("numpy"):
         y, z = fc(x), fc(x)
@@ -99,20 +100,20 @@ def test_the_backend_of_the_call(layer, monkeypatch):
 
 def test_an_error_leaves_all_as_it_was(layer, monkeypatch):
     fc, x, expected = layer
-    from fastmlp import autograd
+    from fastmlp import ops
 
-    whole = autograd.ops.linear
+    whole = ops.linear
 
     def fails(*args, **kwargs):
         raise KeyboardInterrupt
 
     y, z = fc(x), fc(x)
-    monkeypatch.setattr(autograd.ops, "linear", fails)
+    monkeypatch.setattr(ops, "linear", fails)
     with pytest.raises(KeyboardInterrupt):
         fm.ones(3).fill_(1)
     with pytest.raises(KeyboardInterrupt):
         y.sum()
-    monkeypatch.setattr(autograd.ops, "linear", whole)
+    monkeypatch.setattr(ops, "linear", whole)
     with fm.no_grad():
         fc.weight.zero_()
     assert y.shape == (5, 3)
@@ -123,7 +124,7 @@ def test_an_error_leaves_all_as_it_was(layer, monkeypatch):
 def test_many_may_wait_but_not_without_end(layer):
     fc, x, expected = layer
     outputs = [fc(x) for _ in range(1000)]
-    assert len(_waiting) <= MANY + 1
+    assert len(waiting) <= MANY + 1
     with fm.no_grad():
         fc.weight.zero_()
     for y in outputs:

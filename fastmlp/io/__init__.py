@@ -12,7 +12,7 @@ import os
 import secrets
 from typing import Any
 
-from ..autograd import wrap
+from ..tape import wrap
 from . import npz, safetensors, tree
 
 __all__ = ["load", "save"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of
+from ..autograd import Tensor
 from ..checks import Array
+from ..tape import array_of
 
 SCALARS = (str, int, float, bool, type(None))
 

@@ -15,9 +15,11 @@ import numpy as np
 from fastmlp.kernels.contract import ACTIVATIONS
 
 from .. import ops
-from ..autograd import Tensor, activation, array_of, before_write, linear, recorded, records, wrap
+from ..autograd import Tensor
 from ..checks import Array, Chosen
 from ..creation import default_generator
+from ..tape import array_of, before_write, recorded, records, wrap
+from ..waiting import activation, linear
 from .loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

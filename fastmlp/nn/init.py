@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write
+from ..autograd import Tensor
 from ..creation import Generator, rng_of
+from ..tape import array_of, before_write
 
 GAINS = {"linear": 1.0, "identity": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 

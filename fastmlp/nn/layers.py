@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd import Tensor, linear
+from ..autograd import Tensor
 from ..checks import number
 from ..creation import empty
+from ..waiting import linear
 from . import functional as F
 from . import init
 from .module import Module, Parameter

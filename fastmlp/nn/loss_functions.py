@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..autograd import ONE, Tensor, array_of, recorded, records, wrap
+from ..autograd import Tensor
 from ..checks import Array
+from ..tape import ONE, array_of, recorded, records, wrap
 
 
 def _values(name: str, t: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write, clear_gradients, look_at, wrap
+from ..autograd import Tensor
 from ..devices import conversion
+from ..tape import array_of, before_write, clear_gradients, look_at, make, wrap
 
 
 class Parameter(Tensor):
@@ -19,7 +20,7 @@ class Parameter(Tensor):
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
         """data: a tensor or an array, whose memory is the parameter's, or lists"""
         t = look_at(data) if isinstance(data, np.ndarray) else data if isinstance(data, Tensor) else Tensor(data)
-        self._data, self._storage = array_of(t), t._storage
+        make(self, array_of(t), t._memory)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -330,4 +331,4 @@ _KINDS = ("_parameters", "_buffers", "_modules")
 
 
 def _values(value: Any) -> Any:
-    return value._peek() if isinstance(value, Tensor) else value
+    return array_of(value) if isinstance(value, Tensor) else value

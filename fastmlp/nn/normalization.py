@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, wrap
+from ..autograd import Tensor
 from ..creation import empty
+from ..tape import wrap
 from . import functional as F
 from . import init
 from .module import Module, Parameter

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, wrap
+from ..autograd import Tensor
 from ..grad_mode import no_grad
+from ..tape import wrap
 from .module import Module
 
 

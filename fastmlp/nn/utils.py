@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, before_write, wrap
+from ..autograd import Tensor
 from ..checks import number
+from ..tape import array_of, before_write, wrap
 
 Tensors = Tensor | Iterable[Tensor]
 

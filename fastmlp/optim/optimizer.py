@@ -10,33 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of, changed, clear_gradients, settle
+from ..autograd import Tensor
 from ..checks import Array, number
 from ..grad_mode import enable_grad
+from ..tape import array_of, changed, clear_gradients, settle
+from .batches import batches
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 Group = dict[str, Any]
 State = dict[str, Any]
 Arrays = list[Array]
 States = list[State]
-
-try:
-    from .._fast import batches
-except ModuleNotFoundError:  # not built
-
-    def batches(params: Any, state: Any) -> Any:
-        """Those with a gradient that one call can take: (steps so far, bytes of a number) -> parameters, their arrays,
-        gradients and state."""
-        found: dict[Any, Any] = {}
-        for p in params:
-            grad = p.grad
-            if grad is not None:
-                kept, array = state[p], p._data
-                batch = found.setdefault((kept.get("step") if kept else 0, array.itemsize), ([], [], [], []))
-                for items, item in zip(batch, (p, array, array_of(grad), kept)):
-                    items.append(item)
-        return found
-
 
 #: arguments of torch's optimizers that choose among its implementations; here they may only have these values
 LEFT_OUT: dict[str, Any] = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, array_of
+from ..autograd import Tensor
 from ..checks import Array
 from ..grad_mode import no_grad
 from ..nn import Module
+from ..tape import array_of
 
 
 def all_finite(a: Array) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..autograd import Tensor, array_of, wrap
+from ..autograd import Tensor
 from ..checks import Array
 from ..grad_mode import no_grad
 from ..nn import Module
+from ..tape import array_of, wrap
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks
-from ..autograd import Tensor, array_of
+from ..autograd import Tensor
 from ..checks import Array
 from ..grad_mode import is_grad_enabled
 from ..nn import Module, ReLU
+from ..tape import array_of
 from .callbacks import Callback
 
 if TYPE_CHECKING:

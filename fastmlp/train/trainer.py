@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, metrics
-from ..autograd import Tensor, array_of
+from ..autograd import Tensor
 from ..checks import Array
 from ..creation import Generator, default_generator
 from ..data import DataLoader, Dataset, TensorDataset
@@ -21,6 +21,7 @@ from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from ..tape import array_of
 from .callbacks import Callback, EarlyStopping
 from .diagnose import culprit, culprit_gradient, rows_not_finite
 from .history import History
