@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import wraps
+from inspect import isgeneratorfunction
 from typing import Any
 
 
@@ -36,10 +37,33 @@ class no_grad:
         thread.enabled = self._before.pop()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if isgeneratorfunction(function):
+            return self._each_step_of(function)
+
         @wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with type(self)():
                 return function(*args, **kwargs)
+
+        return inside
+
+    def _each_step_of(self, function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Any]:
+        """A generator runs only while the next item is made, and so does the block around it."""
+
+        @wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            resume, sent = generator.send, None
+            while True:
+                with type(self)():
+                    try:
+                        item = resume(sent)
+                    except StopIteration as end:
+                        return end.value
+                try:
+                    resume, sent = generator.send, (yield item)
+                except BaseException as e:
+                    resume, sent = generator.throw, e  # type: ignore[assignment]
 
         return inside
 

@@ -135,7 +135,7 @@ class Methods(Shapes):
     # without gradients
 
     def _untracked(self, function: Any, *others: Any) -> Tensor:
-        """A function that is constant almost everywhere; its gradient is zero or does not exist."""
+        """A function without gradient."""
         return wrap(np.asarray(function(array_of(self), *map(plain, others))))
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
@@ -172,16 +172,16 @@ class Methods(Shapes):
         return self._untracked(np.invert)
 
     def sign(self) -> Tensor:
-        return self._untracked(np.sign)
+        return apply(g.sign, (self,))
 
     def floor(self) -> Tensor:
-        return self._untracked(np.floor)
+        return apply(g.floor, (self,))
 
     def ceil(self) -> Tensor:
-        return self._untracked(np.ceil)
+        return apply(g.ceil, (self,))
 
     def round(self) -> Tensor:
-        return self._untracked(np.round)
+        return apply(g.round, (self,))
 
     def isnan(self) -> Tensor:
         return self._untracked(np.isnan)

@@ -33,6 +33,7 @@ EXPRESSIONS = {
     "a @ b  # vector, batch": (V3, CUBE), "a.exp()": (A,), "t.exp(a)": (A,), "a.log()": (P,), "a.sqrt()": (P,),
     "a.rsqrt()": (P,), "a.square()": (A,), "a.sin()": (A,), "a.cos()": (A,), "a.expm1()": (A,), "a.log1p()": (P,),
     "a.log2()": (P,), "a.log10()": (P,), "a.reciprocal()": (P,), "t.sigmoid(a)": (A,), "t.tanh(a)": (A,),
+    "a.floor() * a": (A,), "t.ceil(a)": (A,), "(a * 3).round()": (A,), "a.sign()": (A,),
     "t.relu(a)": (A,), "a.clamp(-0.5, 0.5)": (A,), "a.clamp(min=0)": (A,), "a.clip(max=0.3)": (A,),
     "t.maximum(a, b)": (A, B), "t.minimum(a, b)": (A, ROW), "t.maximum(a, b)  # ties": (TIES, TIES[:, ::-1].copy()),
     "t.where(a > 0, a, b)": (A, B), "t.where(a > 0, a, 0.0)": (A,), "a.sum()": (A,), "a.sum(0)": (A,),
@@ -218,6 +219,32 @@ def test_no_grad_in_all_its_forms():
     with pytest.raises(KeyError), fm.no_grad():
         raise KeyError
     assert (a * 2).requires_grad
+
+
+def test_no_grad_of_a_generator_is_on_while_it_runs():
+    @fm.no_grad()
+    def generator():
+        got = []
+        for _ in range(2):
+            try:
+                got.append((yield fm.is_grad_enabled()))
+            except KeyError:
+                got.append("thrown")
+        return got, fm.is_grad_enabled()
+
+    def whole():
+        result.append((yield from generator()))
+
+    result, running = [], whole()
+    assert next(running) is False and fm.is_grad_enabled()
+    assert running.send("sent") is False and fm.is_grad_enabled()
+    with pytest.raises(StopIteration):
+        running.throw(KeyError())
+    assert result == [(["sent", "thrown"], False)]
+    closed = generator()
+    next(closed)
+    closed.close()
+    assert fm.is_grad_enabled()
 
 
 def test_no_grad_is_of_this_thread_alone():

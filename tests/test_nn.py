@@ -346,6 +346,13 @@ def test_modules_are_copied_and_pickled():
         assert (net.fc1.weight != 0).any()
 
 
+def test_a_layer_that_does_not_fit_is_named():
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2))
+    with pytest.raises(ValueError, match="x: expected shape") as e:
+        net(fm.ones(3, 4))
+    assert e.value.__notes__ == ["in layer 2 of the Sequential, Linear(in_features=9, out_features=2, bias=True)"]
+
+
 def test_containers():
     a, b, c = nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1)
     net = nn.Sequential(a, b, c)

@@ -85,8 +85,12 @@ class Sequential(_Numbered):
             self._fill(modules)
 
     def forward(self, x: Any) -> Any:
-        for module in self._modules.values():
-            x = module(x)  # type: ignore[misc]
+        for name, module in self._modules.items():
+            try:
+                x = module(x)  # type: ignore[misc]
+            except Exception as e:
+                e.add_note(f"in layer {name} of the Sequential, {module}")
+                raise
         return x
 
     def _of(self, items: list[tuple[str, Any]]) -> Any:
