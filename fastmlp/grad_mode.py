@@ -53,7 +53,8 @@ class no_grad:
         @wraps(function)
         def inside(*args: Any, **kwargs: Any) -> Any:
             generator = function(*args, **kwargs)
-            resume, sent = generator.send, None
+            resume: Callable[[Any], Any] = generator.send
+            sent: Any = None
             while True:
                 with type(self)():
                     try:
@@ -63,7 +64,7 @@ class no_grad:
                 try:
                     resume, sent = generator.send, (yield item)
                 except BaseException as e:
-                    resume, sent = generator.throw, e  # type: ignore[assignment]
+                    resume, sent = generator.throw, e
 
         return inside
 
