@@ -90,7 +90,8 @@ ulp: $(BUILT)  ## measure the activations over all floats, which takes a while, 
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
-	rm -f $(foreach folder,fastmlp fastmlp/optim kernels/cython_cpu,$(folder)/*.c $(folder)/*.so)
+	rm -f kernels/cython_cpu/*.c kernels/cython_cpu/*.so
+	find fastmlp '(' -name '*.c' -o -name '*.so' ')' -delete
 	find fastmlp kernels bench tests examples tools -name __pycache__ -exec rm -rf {} +
 
 # --------------------------------------------------------------------------------------- the C engine alone

@@ -11,7 +11,7 @@ from weakref import ref
 import numpy as np
 
 from . import gradients
-from .checks import Array
+from .checks import Array, as_array
 from .grad_mode import thread
 from .methods import Methods
 from .shapes import plain
@@ -44,7 +44,7 @@ class Tensor(Methods):
         if all(isinstance(n, int) for n in data):
             array = np.empty(data or 0, gradients.default_dtype)
         elif len(data) == 1:
-            array = np.array(plain(data[0]), gradients.default_dtype)
+            array = np.array(as_array("data", plain(data[0])), gradients.default_dtype)
         else:
             raise TypeError(f"Tensor: expected an array, lists, or the integers of a shape, got {data}")
         make(self, array, Memory())
@@ -88,6 +88,23 @@ class Tensor(Methods):
     def dtype(self) -> np.dtype[Any]:
         job = self._job
         return self._data.dtype if job is None else job.dtype
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What backward() has added up for a leaf; None before. May be set to a Tensor of this shape and dtype."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor) or value is self:
+                raise TypeError(f"grad: expected another Tensor or None, got {type(value).__name__}")
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise RuntimeError(
+                    f"grad: expected {self.dtype} of shape {self.shape}, as the tensor is, got {value.dtype} of "
+                    f"shape {value.shape}"
+                )
+        self._grad = value
 
     # to and from other things
 
@@ -172,7 +189,10 @@ class Tensor(Methods):
     def __getstate__(self) -> dict[str, Any]:
         if not self.is_leaf:
             raise RuntimeError("copy or pickle: expected a leaf tensor, got one with a history; detach() gives a leaf")
-        return self.__dict__ | {"_data": array_of(self), "_requires_grad": self._requires_grad, "grad": self.grad}
+        return self.__dict__ | {"_data": array_of(self), "_requires_grad": self._requires_grad, "_grad": self._grad}
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _blank, (type(self),), self.__getstate__()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         make(self, None, Memory())
@@ -180,10 +200,10 @@ class Tensor(Methods):
             setattr(self, name, value)
 
     def __copy__(self) -> Tensor:
-        other: Tensor = type(self).__new__(type(self))
+        other = _blank(type(self))
         make(other, array_of(self), self._memory)
         other._node, other._requires_grad, other._is_view = self._node, self._requires_grad, self._is_view
-        other.grad = self.grad
+        other._grad = self._grad
         other.__dict__.update(self.__dict__)
         return other
 
@@ -197,11 +217,16 @@ class Tensor(Methods):
                 "no_grad(), or make a new tensor with where(), cat() or stack()"
             )
         array_of(self)
-        value = array_of(value) if isinstance(value, Tensor) else value
+        value = array_of(value) if isinstance(value, Tensor) else as_array("value", value)
+        self._check_writeable()
         settle()
         self._data[where] = value
         changed((self,))
         return self
+
+    def _check_writeable(self) -> None:
+        if not self._data.flags.writeable:
+            raise RuntimeError("in-place change: the tensor is read-only; a clone() is not")
 
     def _replace(self, result: Tensor) -> Tensor:
         """a += b and the like: the values of `result` into this tensor's memory, its gradient with it."""
@@ -213,17 +238,27 @@ class Tensor(Methods):
             raise RuntimeError("in-place change of a leaf tensor that requires grad; do it within no_grad()")
         if self._is_view and result._requires_grad:
             raise RuntimeError("in-place change of a view, through which a gradient would flow: left out of fastmlp")
+        if result._requires_grad and any(view() is not None for view in self._memory.views):
+            raise RuntimeError("in-place change, with a gradient, of what has views on the tape: left out of fastmlp")
         value = array_of(result)
         if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
             raise RuntimeError(
                 f"in-place change: {value.dtype} of shape {value.shape} does not fit into {self.dtype} of {self.shape}"
             )
+        self._check_writeable()
         settle()
         self._data[...] = value
         changed((self,))
         if result._node is not None:
+            if self._node is not None:
+                result._node.retains, self._node.retains = self._node.retains, None
             self._node, self._requires_grad = result._node, True
         return self
+
+
+def _blank(kind: type[Tensor]) -> Any:
+    """One to be filled."""
+    return kind.__new__(kind)
 
 
 set_kind(Tensor)

@@ -61,8 +61,14 @@ class no_grad:
                         item = resume(sent)
                     except StopIteration as end:
                         return end.value
+                    finally:
+                        sent = None  # an exception would keep this frame alive
+                resume = generator.send
                 try:
-                    resume, sent = generator.send, (yield item)
+                    sent = yield item
+                except GeneratorExit:
+                    generator.close()
+                    raise
                 except BaseException as e:
                     resume, sent = generator.throw, e
 
@@ -87,6 +93,11 @@ class set_grad_enabled:
 
     def __exit__(self, *exception: object) -> None:
         thread.enabled = self._before
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """As a decorator: in the function alone."""
+        wanted, thread.enabled = thread.enabled, self._before
+        return (enable_grad if wanted else no_grad)()(function)
 
 
 def is_grad_enabled() -> bool:

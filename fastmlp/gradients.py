@@ -149,7 +149,7 @@ def divide(a: Any, b: Any) -> Any:
     if isinstance(q, ndarray):
         q = floating(q)
     y = p / q if isinstance(q, (int, float)) and q else quietly(np.true_divide, p, q)
-    return y, lambda dy: quietly(lambda: (fit(dy / q, a), fit(-dy * y / q, b)))
+    return y, lambda dy: quietly(lambda: (fit(dy / q, a), fit(-dy * (p / q) / q, b)))
 
 
 @reads((0, 1), (0, 1, RESULT))
@@ -165,27 +165,27 @@ def power(a: Any, b: Any) -> Any:
     return y, lambda dy: quietly(gradient, dy)
 
 
-def _pick(choose: Any) -> Any:
-    """maximum or minimum; where the operands are equal, each has half of the gradient, as in torch."""
+def _pick(choose: Any, loses: Any) -> Operation:
+    """maximum or minimum; equal ones have half of the gradient each, as in torch. loses(p, q): p was not chosen."""
 
     def function(a: Any, b: Any) -> Any:
         p, q = promote(a, b)
-        y = choose(p, q)
-
         def gradient(dy: Array) -> Any:
             half = np.where(p == q, dy / 2, dy)
-            return fit(np.where(y == p, half, 0), a), fit(np.where(y == q, half, 0), b)
+            return fit(np.where(loses(p, q), 0, half), a), fit(np.where(loses(q, p), 0, half), b)
 
-        return y, gradient
+        return choose(p, q), gradient
 
     return Operation(function, choose.__name__, ((0, 1), (0, 1)))
 
 
-maximum, minimum = _pick(np.maximum), _pick(np.minimum)
+maximum, minimum = _pick(np.maximum, np.less), _pick(np.minimum, np.greater)
 
 
 @reads((), (0,), (0,))
 def where(condition: Array, a: Any, b: Any) -> Any:
+    if not isinstance(condition, ndarray):
+        raise TypeError(f"condition: expected a tensor, got {type(condition).__name__}")
     if not isinstance(a, ndarray) and not isinstance(b, ndarray):
         a = np.asarray(a, None if isinstance(a, int) and isinstance(b, int) else default_dtype)
     p, q = promote(a, b)
@@ -207,6 +207,9 @@ def remainder(a: Any, b: Any) -> Any:
 @reads((1,), (0,))
 def matmul(a: Array, b: Array) -> Any:
     """a @ b. Of two matrices it is a kernel."""
+    for x in (a, b):
+        if not isinstance(x, ndarray):
+            raise TypeError(f"matmul: expected tensors, got {type(x).__name__}")
     bt = b.T
     if linear_fits(a, bt, None):
         return ops.linear(a, bt), lambda dy: (ops.linear(dy, b), ops.linear(a.T, dy.T))
@@ -258,7 +261,13 @@ cos = _elementwise("cos", np.cos, lambda a, y: -np.sin(a), (0,))
 
 def _steps(name: str, forward: Any) -> Operation:
     """Constant almost everywhere: the gradient is 0."""
-    return Operation(lambda a: (forward(a), lambda dy: (np.zeros_like(dy),)), name, ((),))
+
+    def function(a: Array) -> Any:
+        if a.dtype.kind == "b":
+            raise RuntimeError(f"{name}: expected numbers, got {a.dtype}")
+        return forward(a), lambda dy: (np.zeros_like(dy),)
+
+    return Operation(function, name, ((),))
 
 
 sign, floor, ceil, round = (_steps(f.__name__, f) for f in (np.sign, np.floor, np.ceil, np.round))
@@ -284,8 +293,12 @@ def clamp(a: Array, min: Any = None, max: Any = None) -> Any:
     if min is None and max is None:
         raise ValueError("clamp: at least one of min and max must be a number")
     low, high = (v.item() if isinstance(v, np.generic) else v for v in (min, max))
-    y = np.clip(a, low, high)
-    return y, lambda dy: (np.where(y == a, dy, 0),)
+
+    def gradient(dy: Array) -> Any:
+        outside = (a < low if low is not None else False) | (a > high if high is not None else False)
+        return (np.where(outside, 0, dy),)
+
+    return np.clip(a, low, high), gradient
 
 
 @reads(())

@@ -13,6 +13,7 @@ This is plain Python, compiled ahead of time with the types that stand in tape.p
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
@@ -42,16 +43,18 @@ ONE = {dtype: np.ones((), dtype) for dtype in FLOATS}  # the gradient of a loss
 class Memory:
     """Of a piece of memory, shared by all tensors that look at it.
 
-    version: how often it was changed. exposed: may NumPy code change it?
+    version: how often it was changed. exposed: may NumPy code change it? views: references to those on the tape.
     """
 
-    __slots__ = ("exposed", "version")
+    __slots__ = ("exposed", "version", "views")
     version: int
     exposed: bool
+    views: list[ref[TensorBase]]
 
     def __init__(self) -> None:
         self.version = 0
         self.exposed = False
+        self.views = []
 
 
 class TensorBase:
@@ -62,14 +65,14 @@ class TensorBase:
     _node: how it was made, None of a leaf.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_data", "_is_view", "_job", "_memory", "_node", "_requires_grad", "grad")
+    __slots__ = ("__dict__", "__weakref__", "_data", "_grad", "_is_view", "_job", "_memory", "_node", "_requires_grad")
     _data: Any
     _memory: Memory
     _is_view: bool
     _job: LinearJob | None
     _node: Node | None
     _requires_grad: bool
-    grad: Any
+    _grad: Tensor | None
 
 
 Kind: Any = TensorBase  # the class of new tensors; autograd.py sets it
@@ -88,7 +91,7 @@ def make(t: TensorBase, data: Any, memory: Memory) -> None:
     t._job = None
     t._requires_grad = False
     t._is_view = False
-    t.grad = None
+    t._grad = None
 
 
 def wrap(a: Array | None) -> Tensor:
@@ -100,7 +103,7 @@ def wrap(a: Array | None) -> Tensor:
 
 def look_at(a: Array) -> Tensor:
     """A tensor that looks at an array which NumPy code has, too."""
-    t = wrap(a)
+    t = wrap(a if type(a) is ndarray else a.view(ndarray))  # a memmap, say, is no more than its memory here
     t._memory.exposed = True
     return t
 
@@ -109,20 +112,26 @@ def look_at(a: Array) -> Tensor:
 
 waiting: list[ref[Tensor]] = []  # the tensors still to be computed
 lock = threading.RLock()  # of that list, and of computing what is in it
+if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that it does not have
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def array_of(t: TensorBase) -> Array:
     """The array of a tensor, computed now if it has waited until now."""
-    a = t._data
-    if a is None:
+    if not isinstance(t, TensorBase):
+        raise TypeError(f"expected a Tensor, got {type(t).__name__}; fastmlp.tensor() makes one")
+    return t._data if t._job is None else _computed(t)
+
+
+def _computed(t: TensorBase) -> Any:
+    if t._data is None:
         with lock:  # another thread may be at it
             job = t._job
             if job is not None:
                 y = job.finish()
                 t._node, t._data = y._node, y._data
                 t._job = None  # at last: who finds no job finds the data
-        return t._data
-    return a
+    return t._data
 
 
 def settle() -> None:
@@ -139,6 +148,8 @@ def settle() -> None:
 def changed(tensors: Iterable[TensorBase]) -> None:
     """To be called when the arrays of `tensors` have been written into."""
     for t in tensors:
+        if not isinstance(t, TensorBase):
+            raise TypeError(f"expected Tensors, got {type(t).__name__}")
         t._memory.version += 1
 
 
@@ -245,7 +256,7 @@ def apply(operation: Operation, operands: tuple[Any, ...]) -> Tensor:
     for operand in operands:
         if isinstance(operand, TensorBase):
             t, among = operand, True
-            arrays.append(t._data if t._job is None else array_of(t))
+            arrays.append(t._data if t._job is None else _computed(t))
             record = record or t._requires_grad
         else:
             arrays.append(operand)
@@ -259,9 +270,20 @@ def apply(operation: Operation, operands: tuple[Any, ...]) -> Tensor:
         t = operands[0]
         if base is t._data or base is t._data.base:
             y._memory, y._is_view = t._memory, True
+            if record:
+                _note_view(y)
     if record and gradient is not None and thread.enabled:
         _record(operation, y, operands, gradient)
     return y
+
+
+def _note_view(y: TensorBase) -> None:
+    """Among those of its memory. Each time that they have doubled, those that are gone are forgotten."""
+    views = y._memory.views
+    n = len(views)
+    if n >= 8 and n & (n - 1) == 0:
+        views[:] = [view for view in views if view() is not None]
+    views.append(ref(y))
 
 
 def _record(operation: Operation, y: Tensor, operands: tuple[Any, ...], gradient: Gradient) -> None:
@@ -271,6 +293,9 @@ def _record(operation: Operation, y: Tensor, operands: tuple[Any, ...], gradient
         to = edge(operand) if isinstance(operand, TensorBase) else None
         edges.append(to)
         if to is not None and reads:
+            if i >= len(reads):
+                left_out = f"the gradient of argument {i} is left out of fastmlp; detach() it"
+                raise RuntimeError(f"{operation.name}: {left_out}")
             for j in reads[i]:
                 source = y if j < 0 else operands[j]
                 if isinstance(source, TensorBase):
@@ -294,8 +319,8 @@ def walk(root: Node, dy: Array, retain_graph: bool) -> None:
             if to is None or g is None:
                 continue
             if not isinstance(to, Node):
-                if to.grad is None and type(g) is ndarray and g is not dy and g.base is None and not retain_graph:
-                    to.grad = wrap(g)  # nobody else holds it
+                if to._grad is None and type(g) is ndarray and g is not dy and g.base is None and not retain_graph:
+                    to._grad = wrap(g)  # nobody else holds it
                 else:
                     accumulate(to, g)
             elif to.order in arrived:
@@ -307,20 +332,20 @@ def walk(root: Node, dy: Array, retain_graph: bool) -> None:
 
 def accumulate(t: Tensor, g: Array) -> None:
     """t.grad += g"""
-    if t.grad is None:
-        t.grad = wrap(np.array(g))
+    if t._grad is None:
+        t._grad = wrap(np.array(g))
         return
-    if t.grad.shape != t.shape:
-        raise RuntimeError(f"backward: expected .grad of shape {t.shape}, as the tensor has, got {t.grad.shape}")
+    if t._grad.shape != t.shape:
+        raise RuntimeError(f"backward: expected .grad of shape {t.shape}, as the tensor has, got {t._grad.shape}")
     settle()
-    array_of(t.grad)[...] += g
-    changed((t.grad,))
+    array_of(t._grad)[...] += g
+    changed((t._grad,))
 
 
 def clear_gradients(tensors: Iterable[Tensor], set_to_none: bool) -> None:
     """Forgets .grad of each, or makes it 0."""
     for t in tensors:
         if set_to_none:
-            t.grad = None
-        elif t.grad is not None:
-            t.grad.detach().zero_()
+            t._grad = None
+        elif t._grad is not None:
+            t._grad.detach().zero_()

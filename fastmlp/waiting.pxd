@@ -19,7 +19,7 @@ cdef class LinearJob:
 
 
 @cython.locals(y=TensorBase, job=LinearJob, t=TensorBase)
-cpdef TensorBase linear(x, TensorBase w, TensorBase b=*)
+cpdef TensorBase linear(x, w, b=*)
 
 @cython.locals(t=TensorBase, y=TensorBase, source=TensorBase, job=LinearJob)
 cpdef TensorBase activation(x, act)

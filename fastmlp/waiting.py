@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .autograd import Tensor
 
 IDENTITY = ops.choose_activation("identity")
+IDENTITY_CODE = IDENTITY.act.code
 MANY = 100
 
 
@@ -68,7 +69,12 @@ class LinearJob:
         y = wrap(ya)
         edges = [edge(x) if self.dx else None, edge(w) if self.dw else None, edge(b) if self.db else None]  # type: ignore
         kept = xa, wa, saved, act, self.dx, self.dw, self.db
-        leave_node(y, act.act.name, _linear_gradient, edges, [seen(x), seen(w), seen(y)], kept)
+        reads = [seen(x)] if self.dw else []
+        if self.dx:
+            reads.append(seen(w))
+        if act.act.saves == "y" and act.act.code != IDENTITY_CODE:
+            reads.append(seen(y))
+        leave_node(y, act.act.name, _linear_gradient, edges, reads, kept)
         return y
 
 
@@ -91,11 +97,16 @@ def _tensor(x: Any, like: Tensor | None = None) -> Tensor:
     """x itself, or one that looks at the caller's array; what is no array is made one of the type of `like`."""
     if isinstance(x, TensorBase):
         return x  # type: ignore[return-value]
+    if x is None or isinstance(x, str):
+        raise TypeError(f"input: expected a Tensor, got {type(x).__name__}")
     return look_at(np.asarray(x, None if like is None or isinstance(x, np.ndarray) else like.dtype))
 
 
 def linear(x: Any, w: Tensor, b: Tensor | None = None) -> Tensor:
     """x wᵀ + b for x (..., k), w (n, k), b (n,) or None -> (..., n). Computed with the activation that follows."""
+    for name, p in (("weight", w), ("bias", b)):
+        if not isinstance(p, TensorBase) and (p is not None or name == "weight"):
+            raise TypeError(f"{name}: expected a Tensor, got {type(p).__name__}")
     t = _tensor(x, w)
     array_of(t)
     array_of(w)

@@ -17,9 +17,11 @@ from fastmlp.backend import MODULES, available_backends, load, use_backend
 def pytest_configure():
     """In a working tree, compiled Python must not be older than its source: Python would import the old one."""
     folder = Path(fastmlp.__file__).parent
-    for source in folder.rglob("*.py"):
-        for built in source.parent.glob(f"{source.stem}.*.so"):
-            if source.with_suffix(".c").exists() and built.stat().st_mtime < source.stat().st_mtime:
+    for source in (p for suffix in ("py", "pxd", "pyx") for p in folder.rglob(f"*.{suffix}")):
+        if not source.with_suffix(".c").exists():
+            continue
+        for built in (p for suffix in ("so", "pyd") for p in source.parent.glob(f"{source.stem}.*.{suffix}")):
+            if built.stat().st_mtime < source.stat().st_mtime:
                 raise pytest.UsageError(f"{built.name} is older than {source}: build it again, with `make test`")
 
 

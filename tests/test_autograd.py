@@ -2,8 +2,10 @@
 
 import copy
 import gc
+import os
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -508,7 +510,7 @@ def test_arrays_may_be_given_to_layers():
 
 def test_tensors_are_copied_and_pickled():
     p = nn.Parameter(fm.tensor(A))
-    p.grad = fm.ones(3, 4)
+    p.grad = fm.ones(3, 4, dtype=fm.float64)
     for other in (copy.deepcopy(p), pickle.loads(pickle.dumps(p))):
         assert isinstance(other, nn.Parameter) and other.requires_grad
         assert not np.shares_memory(other._data, p._data)
@@ -683,7 +685,7 @@ def test_gradients_of_single_numbers_are_arrays():
     assert isinstance(w.grad.detach().numpy(), np.ndarray)
     fm.optim.SGD([w], 0.1).zero_grad(set_to_none=False)
     assert w.grad.item() == 0
-    w.grad = fm.ones(2)
+    w._grad = fm.ones(2)  # the setter would refuse it
     with pytest.raises(RuntimeError, match=r"expected .grad of shape \(\)"):
         (w * 3).backward()
     with pytest.raises(RuntimeError, match="only float32 and float64"):
@@ -748,3 +750,213 @@ def test_more_methods(torch):
     assert abs(w.data.normal_(0, 0.02).std().item() - 0.02) < 0.001 and w.data.uniform_(-1, 1).amin().item() < -0.9
     with pytest.raises(TypeError, match="tensors: expected a list of one tensor or more"):
         fm.cat(fm.ones(1), fm.ones(1))
+
+
+# ------------------------------------------------------------------------------------------ changed too early
+
+
+@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if "float()" not in e])
+@pytest.mark.parametrize("what", ["the result", "a", "b"])
+def test_what_a_gradient_reads_is_watched(torch, expression, what):
+    """Changed in place after the forward pass, it gives torch's gradient, or an error."""
+
+    def gradients(t):
+        leaves = [t.tensor(x, dtype=t.float64, requires_grad=True) for x in EXPRESSIONS[expression]]
+        a, b = (*(leaf * 1 for leaf in leaves), None)[:2]
+        y = eval(expression, {"t": t, "a": a, "b": b})
+        changed = {"the result": y, "a": a, "b": b}[what]
+        if changed is None:
+            pytest.skip("there is no b")
+        with t.no_grad():
+            changed.add_(10)
+        y.sum().backward()
+        return [np.asarray(leaf.grad) for leaf in leaves]
+
+    try:
+        ours = gradients(fm)
+    except RuntimeError as e:
+        assert "changed in place" in str(e) or "left out" in str(e) or "read-only" in str(e)
+        return
+    try:
+        expected = gradients(torch)
+    except RuntimeError as e:
+        assert "inplace operation" in str(e)  # ours does not read what torch's reads
+        return
+    for mine, theirs in zip(ours, expected):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_a_result_changed_with_a_gradient():
+    a, b = fm.tensor([1.0, 5.0], requires_grad=True), fm.tensor([2.0, 2.0], requires_grad=True)
+    y = a / b
+    y += 10
+    y.sum().backward()
+    np.testing.assert_allclose(b.grad, [-0.25, -1.25])
+    a.grad = None
+    y = a.clamp(0, 2)
+    y *= 3
+    y.sum().backward()
+    np.testing.assert_allclose(a.grad, [3, 0])
+
+
+def test_what_has_views_on_the_tape_is_not_changed_with_a_gradient():
+    w = fm.ones(2, 2, requires_grad=True)
+    y = w * 1
+    v = y[0]
+    with pytest.raises(RuntimeError, match="views on the tape: left out"):
+        y *= 5
+    del v
+    y *= 5
+    y.sum().backward()
+    np.testing.assert_allclose(w.grad, np.full((2, 2), 5.0))
+
+
+def test_views_that_are_gone_are_forgotten():
+    w = fm.ones(3, requires_grad=True)
+    for _ in range(1000):
+        w[0]
+    assert len(w._memory.views) <= 8
+
+
+def test_retain_grad_stays_with_the_tensor():
+    w = fm.ones(2, requires_grad=True)
+    a = w * 2
+    a.retain_grad()
+    a.mul_(5)
+    (a * 3).sum().backward()
+    np.testing.assert_allclose(a.grad, [3, 3])
+    np.testing.assert_allclose(w.grad, [30, 30])
+
+
+def test_a_layer_watches_only_what_its_gradient_reads():
+    layer, x = nn.Linear(3, 2), fm.ones(1, 3)
+    y = layer(x)
+    y.shape, y.sum()
+    with fm.no_grad():
+        layer.weight.mul_(2)  # dx is not wanted
+    y.sum().backward()
+    np.testing.assert_allclose(layer.weight.grad, np.ones((2, 3)))
+    layer.weight.requires_grad_(False)
+    x = fm.ones(1, 3, requires_grad=True) * 1
+    y = layer(x) * 1
+    with fm.no_grad():
+        x.mul_(2)  # dw is not wanted
+    y.sum().backward()
+
+
+# ------------------------------------------------------------------------------------------ what is no tensor
+
+
+NO_TENSORS = {
+    "softmax": lambda: F.softmax(None, 0),
+    "dropout": lambda: F.dropout(None),
+    "one_hot": lambda: F.one_hot(None),
+    "an array": lambda: F.softmax(np.ones(3), 0),
+    "weight: expected a Tensor, got NoneType": lambda: F.linear(fm.ones(2, 3), None),
+    "bias: expected a Tensor, got ndarray": lambda: F.linear(fm.ones(2, 3), fm.ones(2, 3), np.ones(2)),
+    "prelu": lambda: F.prelu(fm.ones(2, 3), None),
+    "relu": lambda: fm.relu(None),
+    "equal": lambda: fm.ones(3).equal(None),
+    "init": lambda: nn.init.zeros_(None),
+    "init of an array": lambda: nn.init.zeros_(np.ones(3)),
+    "array_of": lambda: fm.tape.array_of(None),
+    "changed": lambda: fm.tape.changed([None]),
+    "exp: expected a tensor, got int": lambda: fm.exp(3),
+    "matmul: expected tensors, got NoneType": lambda: fm.ones(2, 2) @ None,
+    "condition": lambda: fm.where(None, fm.ones(2), 0),
+    "data": lambda: fm.Tensor(None),
+    "value": lambda: fm.ones(2).fill_(None),
+    "grad: expected another Tensor or None, got int": lambda: setattr(fm.ones(2), "grad", 3),
+}
+
+
+@pytest.mark.parametrize("name", NO_TENSORS)
+def test_no_tensor(name):
+    with pytest.raises(TypeError, match=name if ":" in name else "(?i)expected"):
+        NO_TENSORS[name]()
+
+
+def test_a_subclass_that_was_not_made():
+    class Bare(fm.Tensor):
+        def __init__(self):
+            pass
+
+    with pytest.raises(AttributeError):
+        Bare().data = fm.ones(2)
+
+
+def test_an_operand_whose_gradient_is_left_out():
+    with pytest.raises(RuntimeError, match=r"clamp: the gradient of argument 1 is left out of fastmlp; detach\(\) it"):
+        fm.ones(2, requires_grad=True).clamp(min=fm.ones(2, requires_grad=True))
+
+
+def test_gradients_that_do_not_fit_are_refused():
+    w = fm.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"grad: expected float32 of shape \(2,\), .* got float32 of shape \(3,\)"):
+        w.grad = fm.ones(3)
+    with pytest.raises(TypeError, match="grad: expected another Tensor"):
+        w.grad = w
+    assert w.grad is None
+
+
+def test_an_array_of_a_subclass_is_but_memory(tmp_path):
+    m = np.memmap(tmp_path / "x", dtype="f4", mode="w+", shape=(6, 3))
+    m[:] = 1
+    layer = nn.Linear(3, 2)
+    nn.init.ones_(layer.weight), nn.init.zeros_(layer.bias)
+    y = layer(fm.from_numpy(m)[:4])
+    m[:] = 100
+    np.testing.assert_array_equal(y.detach(), np.full((4, 2), 3.0))
+    t = fm.from_numpy(m)
+    y = t[:2] * fm.ones(3, requires_grad=True)
+    t.zero_()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+def test_every_protocol_of_pickle():
+    t = fm.tensor([1.0, 2.0], requires_grad=True)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(t, protocol))
+        assert again.requires_grad and again.tolist() == [1.0, 2.0]
+
+
+def test_nothing_is_kept_alive():
+    @fm.no_grad()
+    def some(big):
+        while True:
+            yield big.shape
+
+    module, big = nn.Sequential(nn.Linear(2, 2)), fm.ones(1000)
+    gone = [weakref.ref(module[0].weight), weakref.ref(big)]
+    gc.collect()
+    gc.disable()
+    try:
+        list(module.parameters()), module.state_dict(), module.zero_grad(), module.eval()
+        for _ in some(big):
+            break
+        del module, big
+        assert [r() for r in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_may_compute_while_its_parent_did(python):
+    python("""
+import os, threading, warnings
+import fastmlp as fm
+warnings.simplefilter("ignore")  # of Python: that a process with threads forks
+m, x = fm.nn.Linear(64, 64), fm.ones(64, 64)
+def compute():
+    while True:
+        m(x).detach()
+threading.Thread(target=compute, daemon=True).start()
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        m(x).detach()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+os._exit(0)
+""")

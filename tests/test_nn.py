@@ -350,7 +350,7 @@ def test_a_layer_that_does_not_fit_is_named():
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2))
     with pytest.raises(ValueError, match="x: expected shape") as e:
         net(fm.ones(3, 4))
-    assert e.value.__notes__ == ["in layer 2 of the Sequential, Linear(in_features=9, out_features=2, bias=True)"]
+    assert e.value.__notes__ == ["in layer 2 of the Sequential, Linear"]
 
 
 def test_containers():

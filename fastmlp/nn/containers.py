@@ -89,7 +89,7 @@ class Sequential(_Numbered):
             try:
                 x = module(x)  # type: ignore[misc]
             except Exception as e:
-                e.add_note(f"in layer {name} of the Sequential, {module}")
+                e.add_note(f"in layer {name} of the Sequential, {type(module).__name__}")
                 raise
         return x
 

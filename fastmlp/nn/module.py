@@ -159,17 +159,15 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once."""
-        seen: set[Module] = set()
+        return self._walk(prefix, set())
 
-        def walk(module: Module, name: str) -> Iterator[tuple[str, Module]]:
-            if module not in seen:
-                seen.add(module)
-                yield name, module
-                for key, child in module._modules.items():
-                    if child is not None:
-                        yield from walk(child, f"{name}.{key}" if name else key)
-
-        return walk(self, prefix)
+    def _walk(self, name: str, seen: set[Module]) -> Iterator[tuple[str, Module]]:
+        if self not in seen:
+            seen.add(self)
+            yield name, self
+            for key, child in self._modules.items():
+                if child is not None:
+                    yield from child._walk(f"{name}.{key}" if name else key, seen)
 
     def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())
@@ -211,19 +209,15 @@ class Module:
 
     # state
 
-    def _saved(self) -> Iterator[tuple[str, Tensor]]:
+    def _saved(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """(name, parameter or buffer) of everything that is saved, under each of its names."""
-
-        def walk(module: Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
-            for kind in ("_parameters", "_buffers"):
-                for key, t in getattr(module, kind).items():
-                    if t is not None and key not in module._not_saved:
-                        yield prefix + key, t
-            for key, child in module._modules.items():
-                if child is not None:
-                    yield from walk(child, f"{prefix}{key}.")
-
-        return walk(self, "")
+        for kind in ("_parameters", "_buffers"):
+            for key, t in getattr(self, kind).items():
+                if t is not None and key not in self._not_saved:
+                    yield prefix + key, t
+        for key, child in self._modules.items():
+            if child is not None:
+                yield from child._saved(f"{prefix}{key}.")
 
     def state_dict(self) -> OrderedDict[str, Tensor]:
         """Name -> tensor, of all parameters and saved buffers. The tensors share the memory of the module's own."""

@@ -3,5 +3,5 @@
 cimport cython
 from fastmlp.tape cimport TensorBase, array_of
 
-@cython.locals(found=dict, p=TensorBase, grad=TensorBase, kept=dict, batch=tuple)
-cpdef dict batches(list params, state)
+@cython.locals(found=dict, p=TensorBase, grad=TensorBase, batch=tuple)
+cpdef dict batches(params, state)

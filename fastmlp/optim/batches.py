@@ -11,7 +11,7 @@ def batches(params: list[Any], state: dict[Any, Any]) -> dict[Any, Any]:
     """Those with a gradient, by (steps so far, bytes of a number) -> parameters, arrays, gradients, state of each."""
     found: dict[Any, Any] = {}
     for p in params:
-        grad = p.grad
+        grad = p._grad
         if grad is not None:
             kept, array = state[p], p._data
             key = kept.get("step") if kept else 0, array.itemsize
