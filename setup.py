@@ -32,7 +32,7 @@ X86 = {
 ARM = {"generic": [], "neon": []}
 
 #: Python that runs in every operation on tensors, and is compiled with the types in the .pxd beside it
-COMPILED_PYTHON = ["tape.py", "waiting.py", "gradients.py", "optim/batches.py"]
+COMPILED_PYTHON = ["tape.py", "waiting.py", "gradients.py", "optim/batches.py", "plan/watch.py"]
 
 
 def instruction_sets():
@@ -114,6 +114,7 @@ setup(
         "fastmlp.train",
         "fastmlp.utils",
         "fastmlp.optim",
+        "fastmlp.plan",
         "fastmlp.kernels",
         "fastmlp.kernels.cases",
         "fastmlp.kernels.reference",
@@ -133,9 +134,10 @@ setup(
             kernel_module("optim"),
             kernel_module("normalize"),
             kernel_module("dropout"),
+            kernel_module("program"),
         ],
         include_path=[str(HERE)],
-        compiler_directives={"language_level": 3, "annotation_typing": False, "auto_pickle": False},
+        compiler_directives={"language_level": 3, "annotation_typing": False, "auto_pickle": False, "nonecheck": True},
     ),
     cmdclass={"build_ext": BuildEngine},
 )

@@ -56,6 +56,7 @@ from .devices import device
 from .functions import *  # noqa: F403
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .io import load, save
+from .plan import Network, compile
 from .printing import set_printoptions
 from .train import Callback, EarlyStopping, History, Monitor, Trainer
 
@@ -75,6 +76,7 @@ __all__ = [
     "Generator",
     "History",
     "Monitor",
+    "Network",
     "Size",
     "Tensor",
     "Trainer",
@@ -83,6 +85,7 @@ __all__ = [
     "available_backends",
     "bernoulli",
     "bool",
+    "compile",
     "cuda",
     "data",
     "device",

@@ -48,7 +48,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     # training: mean and rstd are those of x, and depend on it; else they were given
     "batch_norm_backward": ("dy", "x", "weight", "mean", "rstd", "training", "dx", "dweight", "dbias"),
     # y = x · keep / (1 - p), any shape. Element i is kept if the word i % 4 of Philox 4x32-10, with the key `seed` and
-    # the counter offset + i // 4, both uint64, is at least ⌊p · 2³²⌋. With p = 1 none is.
+    # the counter offset + i // 4, both uint64, is at least ⌊p · 2³²⌋. With p = 1 none is. seed: or an array (1,).
     "dropout": ("x", "p", "seed", "offset", "y"),
     # rows of x (rows, classes)
     "softmax_forward": ("x", "y"),
@@ -92,7 +92,8 @@ KERNELS: dict[str, tuple[str, ...]] = {
     # -> index of the first element of a, of any shape, outside 0..1 or NaN; -1 if there is none
     "find_outside_unit": ("a",),
     # The optimizers: params and state are read and updated in place. grads, params and each kind of state are lists of
-    # arrays, one for each parameter and of its shape; a kind that is not kept is None. step counts from 1.
+    # arrays, one for each parameter and of its shape; a kind that is not kept is None. step counts from 1; it may be
+    # a float64 array (1,).
     "sgd": (
         *("grads", "lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "first"),
         *("params", "momentum_buffers"),
@@ -123,6 +124,13 @@ KERNELS: dict[str, tuple[str, ...]] = {
         *("params", "exp_avgs", "exp_avg_sqs"),
     ),
 }
+
+#: A backend has, beside these functions, a class `Program(calls, slots)`: calls of kernels that are run many times.
+#: calls: [(kernel name, arguments), ...]. slots: arrays among the arguments that stand for others, given at each run.
+#:   run(*arrays) runs the calls in their order, with these in the place of the slots, of the same dtypes, sizes and
+#:   layouts. -> -1, or the index of the call that ended it: a `find_...` that found something.
+#:   replace(index, arguments) gives a call other arguments, the slots being the same.
+PROGRAM = "Program"
 
 REDUCTIONS = ("none", "mean", "sum")
 

@@ -35,14 +35,14 @@ sys.exit(done)
 
 
 def test_some_python_is_compiled():
-    assert COMPILED == ["gradients", "optim.batches", "tape", "waiting"]
+    assert COMPILED == ["gradients", "optim.batches", "plan.watch", "tape", "waiting"]
     for name in COMPILED:
         assert not import_module(f"fastmlp.{name}").__file__.endswith(".py")
 
 
 def test_as_plain_python_it_passes_its_tests(python):
     names = [f"fastmlp.{name}" for name in COMPILED]
-    files = [str(TESTS / f"test_{name}.py") for name in ("autograd", "waiting", "optim")]
+    files = [str(TESTS / f"test_{name}.py") for name in ("autograd", "waiting", "optim", "plan")]
     prints = python(f"NAMES, FOLDER, FILES = {names}, {str(FOLDER)!r}, {files}\n{AS_PYTHON}")
     assert " passed" in prints and " failed" not in prints
 

@@ -19,7 +19,8 @@ def rooms(names):
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
     "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
-    | rooms("data io metrics plots train utils devices cuda"),
+    | rooms("data io metrics plan plots train utils devices cuda"),
+    "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation nn optim") | {CONTRACT},
     "fastmlp.optim": rooms("ops checks autograd tape grad_mode"),
     "fastmlp.nn": rooms("ops checks autograd tape waiting grad_mode creation devices") | {CONTRACT},
     "fastmlp.functions": rooms("autograd tape gradients nn"),
@@ -59,6 +60,7 @@ LIBRARIES = {
     "fastmlp.waiting": {"cython"},
     "fastmlp.tape": {"cython"},
     "fastmlp.optim": {"cython"},
+    "fastmlp.plan": {"cython"},
     "fastmlp.train": {"rich"},  # where it is installed
     "fastmlp.plots": {"matplotlib"},
     "fastmlp.bench": {"torch", "threadpoolctl"},

@@ -165,12 +165,12 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     y = wrap(ops.prelu(xa, wa))
     if not records(input, weight):
         return y
-    dx, dw = input.requires_grad, weight.requires_grad
+    kept = xa, wa, input.requires_grad, weight.requires_grad
+    return recorded("prelu", y, (input, weight), _prelu_gradient, (input, weight), kept)
 
-    def gradient(dy: Any) -> Any:
-        return ops.prelu_backward(dy, xa, wa, dx=dx, dweight=dw)
 
-    return recorded("prelu", y, (input, weight), gradient, (input, weight))
+def _prelu_gradient(dy: Array, x: Array, weight: Array, dx: bool, dw: bool) -> Any:
+    return ops.prelu_backward(dy, x, weight, dx=dx, dweight=dw)
 
 
 # -------------------------------------------------------------------------------------- rows: softmax, norms
@@ -188,20 +188,22 @@ def softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """exp(x) / Σ exp(x) along dim"""
     dim = _axis("softmax", input, dim)
     y = wrap(ops.softmax(array_of(input), dim))
-    if not records(input):
-        return y
-    ya = y._data
-    return recorded("softmax", y, (input,), lambda dy: (ops.softmax_backward(dy, ya, dim),), (y,))
+    return recorded("softmax", y, (input,), _softmax_gradient, (y,), (y._data, dim)) if records(input) else y
+
+
+def _softmax_gradient(dy: Array, y: Array, dim: int) -> Any:
+    return (ops.softmax_backward(dy, y, dim),)
 
 
 def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """x - log Σ exp(x) along dim"""
     dim = _axis("log_softmax", input, dim)
     y = wrap(ops.log_softmax(array_of(input), dim))
-    if not records(input):
-        return y
-    ya = y._data
-    return recorded("log_softmax", y, (input,), lambda dy: (ops.log_softmax_backward(dy, ya, dim),), (y,))
+    return recorded("log_softmax", y, (input,), _log_softmax_gradient, (y,), (y._data, dim)) if records(input) else y
+
+
+def _log_softmax_gradient(dy: Array, y: Array, dim: int) -> Any:
+    return (ops.log_softmax_backward(dy, y, dim),)
 
 
 def softmin(input: Tensor, dim: int | None = None) -> Tensor:
@@ -220,10 +222,10 @@ def layer_norm(
     xa, wa, ba = array_of(input).reshape(rows), _flat(weight), _flat(bias)
     ya, saved = ops.layer_norm(xa, wa, ba, eps, save=True)
 
-    def gradient(dy: Array, **wanted: Any) -> Any:
+    def backward(dy: Array, **wanted: Any) -> Any:
         return ops.layer_norm_backward(dy.reshape(rows), xa, wa, saved, **wanted)
 
-    return _normalized("layer_norm", ya.reshape(input.shape), input, weight, bias, gradient)
+    return _normalized("layer_norm", ya.reshape(input.shape), input, weight, bias, backward, {"eps": eps})
 
 
 def batch_norm(
@@ -258,10 +260,11 @@ def batch_norm(
         for running, batch in ((running_mean, saved[0]), (running_var, saved[2] * (rows / max(rows - 1, 1)))):
             running._data[...] += momentum * (batch - running._data)
 
-    def gradient(dy: Array, **wanted: Any) -> Any:
+    def backward(dy: Array, **wanted: Any) -> Any:
         return ops.batch_norm_backward(dy, xa, wa, saved, training=training, **wanted)
 
-    return _normalized("batch_norm", ya, input, weight, bias, gradient)
+    options = {"eps": eps, "training": training, "momentum": momentum, "running": (running_mean, running_var)}
+    return _normalized("batch_norm", ya, input, weight, bias, backward, options)
 
 
 def _flat(t: Tensor | None) -> Any:
@@ -269,22 +272,32 @@ def _flat(t: Tensor | None) -> Any:
 
 
 def _normalized(
-    name: str, ya: Array, input: Tensor, weight: Tensor | None, bias: Tensor | None, backward: Any
+    name: str,
+    ya: Array,
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    backward: Any,
+    options: dict[str, Any],
 ) -> Tensor:
-    """The result of a norm on the tape; backward(dy, dx=, dweight=, dbias=) gives its gradients."""
+    """The result of a norm on the tape; backward(dy, dx=, dweight=, dbias=) gives its gradients.
+
+    options: those of the call, which stay on the tape for whoever reads there what was done.
+    """
     y = wrap(ya)
     given = {"dx": input, "dweight": weight, "dbias": bias}
     operands = tuple(t for t in given.values() if t is not None)
     if not records(*operands):
         return y
     wanted = {key: t is not None and t.requires_grad for key, t in given.items()}
-    shapes = [t.shape for t in operands]
+    shapes = [None if t is None else t.shape for t in given.values()]
+    reads = tuple(t for t in (input, weight) if t is not None)
+    return recorded(name, y, operands, _norm_gradient, reads, (backward, wanted, shapes, options))
 
-    def gradient(dy: Array) -> Any:
-        grads = [g for g, t in zip(backward(dy, **wanted), given.values()) if t is not None]
-        return tuple(None if g is None else g.reshape(shape) for g, shape in zip(grads, shapes))
 
-    return recorded(name, y, operands, gradient, tuple(t for t in (input, weight) if t is not None))
+def _norm_gradient(dy: Array, backward: Any, wanted: dict[str, bool], shapes: list[Any], options: Any) -> Any:
+    grads = [(g, shape) for g, shape in zip(backward(dy, **wanted), shapes) if shape is not None]
+    return tuple(None if g is None else g.reshape(shape) for g, shape in grads)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
@@ -304,9 +317,11 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     seed = int(default_generator.rng.integers(2**63))
     y = wrap(ops.dropout(array_of(input), p, seed=seed))
-    if not records(input):
-        return y
-    return recorded("dropout", y, (input,), lambda dy: (ops.dropout(dy, p, seed=seed),), ())
+    return recorded("dropout", y, (input,), _dropout_gradient, (), (p, seed)) if records(input) else y
+
+
+def _dropout_gradient(dy: Array, p: float, seed: int) -> Any:
+    return (ops.dropout(dy, p, seed=seed),)
 
 
 def refuse_inplace(inplace: bool) -> None:

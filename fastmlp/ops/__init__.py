@@ -7,7 +7,8 @@ integers have no precision of their own and take that of the float arrays beside
     m batch   k features in   n features out   x (..., k)   w (n, k)   b (n,)   z = x wᵀ + b   y = act(z)
 
 layers.py has the linear layer and the activations, normalize.py softmax, layer norm, batch norm and dropout, losses.py
-the losses of rows with labels, elementwise_losses.py the others, optim.py the steps of optimizers.
+the losses of rows with labels, elementwise_losses.py the others, optim.py the steps of optimizers; program.py makes one
+of many calls.
 """
 
 from .elementwise_losses import (
@@ -41,8 +42,10 @@ from .normalize import (
     softmax_backward,
 )
 from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
+from .program import Call, program, recording
 
 __all__ = [
+    "Call",
     "activation",
     "activation_backward",
     "adadelta",
@@ -69,7 +72,9 @@ __all__ = [
     "nll_loss",
     "prelu",
     "prelu_backward",
+    "program",
     "radam",
+    "recording",
     "rmsprop",
     "sgd",
     "smooth_l1_loss",

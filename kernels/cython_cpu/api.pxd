@@ -32,6 +32,13 @@ cdef extern from "engine.h" nogil:
         void *db
         int accumulate
 
+    struct c_elementwise "elementwise":
+        ptrdiff_t count
+        const void *dy
+        const void *x
+        activation act
+        void *y
+
     struct c_softmax "softmax":
         ptrdiff_t rows, classes
         const void *x
@@ -67,37 +74,59 @@ cdef extern from "engine.h" nogil:
         void *loss
         void *dinput
         double *run_loss
+
+    struct c_bad_label "bad_label":
+        ptrdiff_t count
+        const int64_t *labels
+        int64_t classes, ignore_index
+        ptrdiff_t *found
+
+    struct c_outside_unit "outside_unit":
+        ptrdiff_t count
+        const void *a
+        ptrdiff_t *found
+
     struct optimized:
         ptrdiff_t begin, count
         void *param
         const void *grad
         void *state[3]
 
+    struct parameters:
+        const optimized *each
+        ptrdiff_t count
+
     struct c_sgd "sgd":
+        parameters of
         double lr, momentum, dampening, weight_decay
         int nesterov, maximize, first
 
     struct c_adam "adam":
+        parameters of
         double lr, beta1, beta2, eps, weight_decay
         int decoupled, maximize
-        double step
+        const double *step
 
     struct c_rmsprop "rmsprop":
+        parameters of
         double lr, alpha, eps, weight_decay, momentum
         int maximize
 
     struct c_adagrad "adagrad":
+        parameters of
         double lr, lr_decay, weight_decay, eps
         int maximize
-        double step
+        const double *step
 
     struct c_adadelta "adadelta":
+        parameters of
         double lr, rho, eps, weight_decay
         int maximize
 
     struct c_nadam "nadam":
         c_adam adam
         double mu, mu_next, mu_product
+
     struct c_prelu "prelu":
         ptrdiff_t rows, channels, inner, weights
         const void *dy
@@ -127,38 +156,43 @@ cdef extern from "engine.h" nogil:
         ptrdiff_t count
         const void *x
         double p
-        uint64_t seed, offset
+        const uint64_t *seed
+        uint64_t offset
         void *y
+
+    ctypedef int kernel(const void *) noexcept nogil
+
+    int NO_MEMORY, REFUSED
 
     struct kernels:
         const char *isa
         int bits
-        int (*linear_forward)(const c_linear_forward *) noexcept nogil
-        int (*linear_backward)(const c_linear_backward *) noexcept nogil
-        void (*activation_forward)(const void *, activation, void *, ptrdiff_t) noexcept nogil
-        void (*activation_backward)(const void *, const void *, activation, void *, ptrdiff_t) noexcept nogil
-        int (*prelu)(const c_prelu *) noexcept nogil
-        void (*softmax_forward)(const c_softmax *) noexcept nogil
-        void (*log_softmax_forward)(const c_softmax *) noexcept nogil
-        void (*softmax_backward)(const c_softmax *) noexcept nogil
-        void (*log_softmax_backward)(const c_softmax *) noexcept nogil
-        void (*layer_norm_forward)(const c_normalize *) noexcept nogil
-        int (*layer_norm_backward)(const c_normalize *) noexcept nogil
-        int (*batch_norm_forward)(const c_normalize *) noexcept nogil
-        void (*batch_norm_apply)(const c_normalize *) noexcept nogil
-        int (*batch_norm_backward)(const c_normalize *) noexcept nogil
-        void (*dropout)(const c_dropout *) noexcept nogil
-        void (*cross_entropy)(const c_cross_entropy *) noexcept nogil
-        void (*nll_loss)(const c_cross_entropy *) noexcept nogil
-        void (*elementwise_loss)(const c_elementwise_loss *) noexcept nogil
-        ptrdiff_t (*find_outside_unit)(const void *, ptrdiff_t) noexcept nogil
-        void (*sgd)(const optimized *, ptrdiff_t, const c_sgd *) noexcept nogil
-        void (*adam)(const optimized *, ptrdiff_t, const c_adam *) noexcept nogil
-        void (*rmsprop)(const optimized *, ptrdiff_t, const c_rmsprop *) noexcept nogil
-        void (*adagrad)(const optimized *, ptrdiff_t, const c_adagrad *) noexcept nogil
-        void (*adadelta)(const optimized *, ptrdiff_t, const c_adadelta *) noexcept nogil
-        void (*nadam)(const optimized *, ptrdiff_t, const c_nadam *) noexcept nogil
-        void (*radam)(const optimized *, ptrdiff_t, const c_adam *) noexcept nogil
+        kernel *linear_forward
+        kernel *linear_backward
+        kernel *elementwise
+        kernel *prelu
+        kernel *dropout
+        kernel *softmax_forward
+        kernel *log_softmax_forward
+        kernel *softmax_backward
+        kernel *log_softmax_backward
+        kernel *layer_norm_forward
+        kernel *layer_norm_backward
+        kernel *batch_norm_forward
+        kernel *batch_norm_apply
+        kernel *batch_norm_backward
+        kernel *cross_entropy
+        kernel *nll_loss
+        kernel *elementwise_loss
+        kernel *bad_label
+        kernel *outside_unit
+        kernel *sgd
+        kernel *adam
+        kernel *rmsprop
+        kernel *adagrad
+        kernel *adadelta
+        kernel *nadam
+        kernel *radam
         double (*fma_peak)(ptrdiff_t) noexcept nogil
 
     const char *const *engine_isas()
@@ -168,6 +202,19 @@ cdef extern from "engine.h" nogil:
     const char *const *engine_losses()
 
 ctypedef const kernels *table_t
+
+# Runs a kernel; or, where there is a list `record`, appends the kernel with a copy of its arguments for `Program`, and
+# `kept`, which holds memory that these point into.
+cdef inline int run(kernel *function, const void *arguments, size_t size, list record, object kept=None) except *:
+    cdef int status
+    if record is not None:
+        record.append((<size_t>function, (<const char *>arguments)[:size], kept))
+        return 0
+    with nogil:
+        status = function(arguments)
+    if status == NO_MEMORY:
+        raise MemoryError("no memory for scratch")
+    return status
 
 # The two tables, float32 and float64, that `engine` chose at import.
 cdef inline table_t *tables() except NULL:

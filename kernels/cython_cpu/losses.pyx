@@ -3,7 +3,9 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from api cimport LOSS_RUN, c_cross_entropy, c_elementwise_loss, data_or_null, is_double, table_t, tables
+from api cimport (
+    LOSS_RUN, c_bad_label, c_cross_entropy, c_elementwise_loss, c_outside_unit, data_or_null, is_double, run, table_t, tables,
+)
 
 cnp.import_array()
 cdef table_t *table = tables()
@@ -15,7 +17,7 @@ cdef int reduction_code(str reduction) except -1:
 
 def cross_entropy(
     cnp.ndarray logits, cnp.ndarray target, cnp.ndarray weight, cnp.ndarray sample_weight, int64_t ignore_index,
-    double label_smoothing, str reduction, cnp.ndarray loss, cnp.ndarray dlogits,
+    double label_smoothing, str reduction, cnp.ndarray loss, cnp.ndarray dlogits, list record=None,
 ):
     cdef c_cross_entropy c
     cdef cnp.npy_intp rows = cnp.PyArray_DIM(logits, 0)
@@ -30,14 +32,12 @@ def cross_entropy(
     c.reduction = reduction_code(reduction)
     c.loss, c.dlogits = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dlogits)
     c.row_loss = <double *>cnp.PyArray_DATA(row_loss)
-    cdef table_t t = table[is_double(logits)]
-    with nogil:
-        t.cross_entropy(&c)
+    run(table[is_double(logits)].cross_entropy, &c, sizeof(c), record, row_loss)
 
 
 def nll_loss(
     cnp.ndarray input, cnp.ndarray target, cnp.ndarray weight, int64_t ignore_index, str reduction, cnp.ndarray loss,
-    cnp.ndarray dinput,
+    cnp.ndarray dinput, list record=None,
 ):
     cdef c_cross_entropy c
     cdef cnp.npy_intp rows = cnp.PyArray_DIM(input, 0)
@@ -49,33 +49,34 @@ def nll_loss(
     c.reduction = reduction_code(reduction)
     c.loss, c.dlogits = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dinput)
     c.row_loss = <double *>cnp.PyArray_DATA(row_loss)
-    cdef table_t t = table[is_double(input)]
-    with nogil:
-        t.nll_loss(&c)
+    run(table[is_double(input)].nll_loss, &c, sizeof(c), record, row_loss)
 
 
-def find_bad_label(cnp.ndarray labels, int64_t classes, int64_t ignore_index):
-    cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(labels)
-    cdef ptrdiff_t i, rows = cnp.PyArray_SIZE(labels)
-    with nogil:
-        for i in range(rows):
-            if (label[i] < 0 or label[i] >= classes) and label[i] != ignore_index:
-                break
-        else:
-            i = -1
-    return i
+cdef cnp.ndarray place():
+    cdef cnp.npy_intp one = 1
+    return cnp.PyArray_EMPTY(1, &one, cnp.NPY_INTP, 0)
+
+
+def find_bad_label(cnp.ndarray labels, int64_t classes, int64_t ignore_index, list record=None):
+    cdef cnp.ndarray found = place()
+    cdef c_bad_label b = c_bad_label(
+        cnp.PyArray_SIZE(labels), <const int64_t *>cnp.PyArray_DATA(labels), classes, ignore_index,
+        <ptrdiff_t *>cnp.PyArray_DATA(found),
+    )
+    run(table[0].bad_label, &b, sizeof(b), record, found)
+    return None if record is not None else (<cnp.npy_intp *>cnp.PyArray_DATA(found))[0]
 
 
 def elementwise_loss(
     cnp.ndarray input, cnp.ndarray target, cnp.ndarray weight, cnp.ndarray pos_weight, kind, tuple params, str reduction,
-    double divisor, cnp.ndarray loss, cnp.ndarray dinput,
+    double divisor, cnp.ndarray loss, cnp.ndarray dinput, list record=None,
 ):
     cdef c_elementwise_loss c
     cdef double whole
-    cdef cnp.ndarray scratch
+    cdef cnp.ndarray scratch = None
     c.count = cnp.PyArray_SIZE(input)
     cdef cnp.npy_intp runs = c.count // LOSS_RUN + 1
-    if runs == 1:
+    if runs == 1 and record is None:
         c.run_loss = &whole
     else:
         scratch = cnp.PyArray_EMPTY(1, &runs, cnp.NPY_DOUBLE, 0)
@@ -85,15 +86,11 @@ def elementwise_loss(
     c.kind, c.param = kind.code, params[0] if params else 0
     c.reduction, c.divisor = reduction_code(reduction), divisor
     c.loss, c.dinput = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dinput)
-    cdef table_t t = table[is_double(input)]
-    with nogil:
-        t.elementwise_loss(&c)
+    run(table[is_double(input)].elementwise_loss, &c, sizeof(c), record, scratch)
 
 
-def find_outside_unit(cnp.ndarray a):
-    cdef const void *first = cnp.PyArray_DATA(a)
-    cdef ptrdiff_t found, count = cnp.PyArray_SIZE(a)
-    cdef table_t t = table[is_double(a)]
-    with nogil:
-        found = t.find_outside_unit(first, count)
-    return found
+def find_outside_unit(cnp.ndarray a, list record=None):
+    cdef cnp.ndarray found = place()
+    cdef c_outside_unit o = c_outside_unit(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a), <ptrdiff_t *>cnp.PyArray_DATA(found))
+    run(table[is_double(a)].outside_unit, &o, sizeof(o), record, found)
+    return None if record is not None else (<cnp.npy_intp *>cnp.PyArray_DATA(found))[0]

@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 
-from api cimport c_normalize, data_or_null, is_double, table_t, tables
+from api cimport c_normalize, data_or_null, is_double, run, table_t, tables
 
 cnp.import_array()
 cdef table_t *table = tables()
@@ -30,60 +30,39 @@ cdef inline c_normalize backward(
     )
 
 
-cdef object check(str name, int status):
-    if status != 0:
-        raise MemoryError(f"{name}: no memory for scratch")
-
-
 def layer_norm_forward(
-    cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, double eps, cnp.ndarray y, cnp.ndarray mean, cnp.ndarray rstd,
+    cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, double eps, cnp.ndarray y, cnp.ndarray mean, cnp.ndarray rstd, list record=None,
 ):
     cdef c_normalize c = forward(x, weight, bias, eps, y, mean, rstd, None)
-    cdef table_t t = table[is_double(x)]
-    with nogil:
-        t.layer_norm_forward(&c)
+    run(table[is_double(x)].layer_norm_forward, &c, sizeof(c), record)
 
 
 def layer_norm_backward(
     cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight, cnp.ndarray mean, cnp.ndarray rstd,
-    cnp.ndarray dx, cnp.ndarray dweight, cnp.ndarray dbias,
+    cnp.ndarray dx, cnp.ndarray dweight, cnp.ndarray dbias, list record=None,
 ):
     cdef c_normalize c = backward(dy, x, weight, mean, rstd, True, dx, dweight, dbias)
-    cdef table_t t = table[is_double(x)]
-    cdef int status
-    with nogil:
-        status = t.layer_norm_backward(&c)
-    check("layer_norm_backward", status)
+    run(table[is_double(x)].layer_norm_backward, &c, sizeof(c), record)
 
 
 def batch_norm_forward(
     cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, double eps, cnp.ndarray y, cnp.ndarray mean, cnp.ndarray rstd,
-    cnp.ndarray var,
+    cnp.ndarray var, list record=None,
 ):
     cdef c_normalize c = forward(x, weight, bias, eps, y, mean, rstd, var)
-    cdef table_t t = table[is_double(x)]
-    cdef int status
-    with nogil:
-        status = t.batch_norm_forward(&c)
-    check("batch_norm_forward", status)
+    run(table[is_double(x)].batch_norm_forward, &c, sizeof(c), record)
 
 
 def batch_norm_apply(
-    cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray mean, cnp.ndarray rstd, cnp.ndarray y,
+    cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray mean, cnp.ndarray rstd, cnp.ndarray y, list record=None,
 ):
     cdef c_normalize c = forward(x, weight, bias, 0, y, mean, rstd, None)
-    cdef table_t t = table[is_double(x)]
-    with nogil:
-        t.batch_norm_apply(&c)
+    run(table[is_double(x)].batch_norm_apply, &c, sizeof(c), record)
 
 
 def batch_norm_backward(
     cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight, cnp.ndarray mean, cnp.ndarray rstd, training,
-    cnp.ndarray dx, cnp.ndarray dweight, cnp.ndarray dbias,
+    cnp.ndarray dx, cnp.ndarray dweight, cnp.ndarray dbias, list record=None,
 ):
     cdef c_normalize c = backward(dy, x, weight, mean, rstd, training, dx, dweight, dbias)
-    cdef table_t t = table[is_double(x)]
-    cdef int status
-    with nogil:
-        status = t.batch_norm_backward(&c)
-    check("batch_norm_backward", status)
+    run(table[is_double(x)].batch_norm_backward, &c, sizeof(c), record)

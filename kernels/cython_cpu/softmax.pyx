@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 
-from api cimport c_softmax, data_or_null, is_double, table_t, tables
+from api cimport c_softmax, data_or_null, is_double, run, table_t, tables
 
 cnp.import_array()
 cdef table_t *table = tables()
@@ -14,29 +14,21 @@ cdef inline c_softmax rows_of(cnp.ndarray x, cnp.ndarray y, cnp.ndarray out) noe
     )
 
 
-def softmax_forward(cnp.ndarray x, cnp.ndarray y):
+def softmax_forward(cnp.ndarray x, cnp.ndarray y, list record=None):
     cdef c_softmax s = rows_of(x, None, y)
-    cdef table_t t = table[is_double(x)]
-    with nogil:
-        t.softmax_forward(&s)
+    run(table[is_double(x)].softmax_forward, &s, sizeof(s), record)
 
 
-def log_softmax_forward(cnp.ndarray x, cnp.ndarray y):
+def log_softmax_forward(cnp.ndarray x, cnp.ndarray y, list record=None):
     cdef c_softmax s = rows_of(x, None, y)
-    cdef table_t t = table[is_double(x)]
-    with nogil:
-        t.log_softmax_forward(&s)
+    run(table[is_double(x)].log_softmax_forward, &s, sizeof(s), record)
 
 
-def softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx):
+def softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, list record=None):
     cdef c_softmax s = rows_of(dy, y, dx)
-    cdef table_t t = table[is_double(dy)]
-    with nogil:
-        t.softmax_backward(&s)
+    run(table[is_double(dy)].softmax_backward, &s, sizeof(s), record)
 
 
-def log_softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx):
+def log_softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, list record=None):
     cdef c_softmax s = rows_of(dy, y, dx)
-    cdef table_t t = table[is_double(dy)]
-    with nogil:
-        t.log_softmax_backward(&s)
+    run(table[is_double(dy)].log_softmax_backward, &s, sizeof(s), record)

@@ -29,7 +29,7 @@ def draws(count, seed, offset):
 
 def dropout(x, p, seed, offset, y):
     """x of any shape, p from 0 to 1 -> y as x; elements are counted in C order"""
-    keep = draws(x.size, seed, offset) >= int(p * 2**32)
+    keep = draws(x.size, int(np.asarray(seed).item()), offset) >= int(p * 2**32)
     factor = np.where(keep, 1 / (1 - p) if p < 1 else 0, 0).astype(x.dtype)
     with np.errstate(all="ignore"):
         y[...] = x * factor.reshape(x.shape)

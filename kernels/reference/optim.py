@@ -36,6 +36,11 @@ def mean_square(square_avg, g, keep):
     square_avg += (1 - keep) * g * g
 
 
+def count_of(step):
+    """The number, which may stand in an array (1,)."""
+    return np.asarray(step).item()
+
+
 def each(params, *lists):
     """Per parameter its arrays, None for those of a list that is None."""
     return zip(params, *([None] * len(params) if arrays is None else arrays for arrays in lists))
@@ -58,6 +63,7 @@ def adam(
     params, exp_avgs, exp_avg_sqs, max_exp_avg_sqs,
 ):  # fmt: skip
     """step counts from 1. max_exp_avg_sqs: for AMSGrad, else None."""
+    step = count_of(step)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
     for p, grad, m, v, top in each(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs):
         g = decayed_gradient(p, grad, lr, weight_decay, decoupled_weight_decay, maximize)
@@ -88,7 +94,7 @@ def rmsprop(
 @np.errstate(all="ignore")
 def adagrad(grads, lr, lr_decay, weight_decay, eps, maximize, step, params, state_sums):
     """step counts from 1."""
-    lr = lr / (1 + (step - 1) * lr_decay)
+    lr = lr / (1 + (count_of(step) - 1) * lr_decay)
     for p, grad, v in each(params, grads, state_sums):
         g = gradient(p, grad, weight_decay, maximize)
         v += g * g
@@ -111,7 +117,7 @@ def nadam(
     params, exp_avgs, exp_avg_sqs,
 ):  # fmt: skip
     """step counts from 1. mu, mu_next: of this step and the next; mu_product: of all steps up to this one."""
-    bias2 = 1 - beta2**step
+    bias2 = 1 - beta2 ** count_of(step)
     for p, grad, m, v in each(params, grads, exp_avgs, exp_avg_sqs):
         g = decayed_gradient(p, grad, lr, weight_decay, decoupled_weight_decay, maximize)
         lerp(m, g, 1 - beta1)
@@ -126,6 +132,7 @@ def radam(
     grads, lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, step, params, exp_avgs, exp_avg_sqs
 ):
     """step counts from 1. rho is the length of the moving average's window; up to 5 its variance is not to be had."""
+    step = count_of(step)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
     longest = 2 / (1 - beta2) - 1
     rho = longest - 2 * step * beta2**step / bias2

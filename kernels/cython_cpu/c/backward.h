@@ -106,7 +106,7 @@ static int wide(const struct linear_backward *b, int share) {
     real *scratch = NULL;
     if (derived || (b->db && b->n)) {
         scratch = malloc((size_t)(elements + (b->db ? tasks * b->n : 0) + 1) * sizeof(real));
-        if (!scratch) return -1;
+        if (!scratch) return NO_MEMORY;
         if (derived) job.dz = scratch;
         if (b->db) job.sums = scratch + elements;
         pool_run(wide_task, &job, tasks, b->m * b->n >= MANY_DZ ? share : 0);
@@ -151,7 +151,7 @@ static int tall(const struct linear_backward *b, int share) {
     t.size = round_up(b->n * b->k + b->n + t.chunk * b->n, LINE);
     const ptrdiff_t groups = parts(b->m, t.rows);
     t.scratch = malloc((size_t)(groups * t.size) * sizeof(real));
-    if (!t.scratch) return -1;
+    if (!t.scratch) return NO_MEMORY;
     pool_run(tall_task, &t, groups, share);
     if (b->dw) add_up(t.scratch, groups, t.size, b->dw, b->n * b->k, b->accumulate);
     if (b->db) add_up(t.scratch + b->n * b->k, groups, t.size, b->db, b->n, b->accumulate);
@@ -159,8 +159,9 @@ static int tall(const struct linear_backward *b, int share) {
     return 0;
 }
 
-static int linear_backward(const struct linear_backward *b) {
-    if (!pool_scratch()) return -1;
+static int linear_backward(const void *arguments) {
+    const struct linear_backward *b = arguments;
+    if (!pool_scratch()) return NO_MEMORY;
     const int is_tall = b->m >= TALL && b->n > 0 && b->k > 0 && b->n * b->k <= SMALL_WEIGHTS;
     const int products = (b->dx != NULL) + (b->dw != NULL), together = is_tall ? products : products > 0;
     const int share = worth_sharing(b->m, together * b->k, b->n); /* of what one job does */

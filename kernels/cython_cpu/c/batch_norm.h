@@ -78,21 +78,23 @@ static void apply_task(void *job, ptrdiff_t index) {
         }
 }
 
-static void batch_norm_apply(const struct normalize *b) {
+static int batch_norm_apply(const void *arguments) {
+    const struct normalize *b = arguments;
     const ptrdiff_t run = rows_per_task(b->n);
     pool_run(apply_task, (void *)b, (b->rows + run - 1) / run, batch_norm_share(b));
+    return 0;
 }
 
-static int batch_norm_forward(const struct normalize *b) {
+static int batch_norm_forward(const void *arguments) {
+    const struct normalize *b = arguments;
     struct batch_norm_job j = {b, chunk_rows(b->rows), NULL};
     const ptrdiff_t chunks = chunks_of(b->rows, j.chunk);
     j.sums = sums_of(&j, STATISTICS);
-    if (!j.sums) return -1;
+    if (!j.sums) return NO_MEMORY;
     pool_run(statistics_task, &j, chunks, batch_norm_share(b));
     for (ptrdiff_t k = 0; k < b->n; k++) add_statistics(&j, chunks, k);
     free(j.sums);
-    batch_norm_apply(b);
-    return 0;
+    return batch_norm_apply(b);
 }
 
 /* ---------------------------------------------------------------------------------------------- gradients */
@@ -133,13 +135,14 @@ static void batch_norm_dx_task(void *job, ptrdiff_t index) {
         }
 }
 
-static int batch_norm_backward(const struct normalize *b) {
+static int batch_norm_backward(const void *arguments) {
+    const struct normalize *b = arguments;
     struct batch_norm_job j = {b, chunk_rows(b->rows), NULL};
     const ptrdiff_t n = b->n, chunks = chunks_of(b->rows, j.chunk), run = rows_per_task(n);
     const int share = batch_norm_share(b);
     if (b->dweight || b->dbias || b->training) {
         j.sums = sums_of(&j, GRADIENTS);
-        if (!j.sums) return -1;
+        if (!j.sums) return NO_MEMORY;
         pool_run(gradients_task, &j, chunks, share);
         add_chunks(j.sums, chunks, GRADIENTS * n, b->dbias, n);
         add_chunks(j.sums + n, chunks, GRADIENTS * n, b->dweight, n);

@@ -67,14 +67,16 @@ static void dropout_task(void *job, ptrdiff_t index) {
         const ptrdiff_t count = end - first < DRAWN ? end - first : DRAWN;
         const real *x = (const real *)d->x + first;
         real *y = (real *)d->y + first;
-        for (ptrdiff_t i = 0; i < count; i += 4 * VBLOCKS) philox(d->offset + (uint64_t)(first + i) / 4, d->seed, words + i);
+        for (ptrdiff_t i = 0; i < count; i += 4 * VBLOCKS) philox(d->offset + (uint64_t)(first + i) / 4, *d->seed, words + i);
         for (ptrdiff_t i = 0; i < count; i++) y[i] = x[i] * (words[i] < least_kept ? 0 : scale);
     }
 }
 
-static void dropout(const struct dropout *d) {
+static int dropout(const void *arguments) {
+    const struct dropout *d = arguments;
     const int share = pool_is_worth((double)d->count * DROPOUT_COST, VLEN);
     pool_run(dropout_task, (void *)d, (d->count + RUN - 1) / RUN, share);
+    return 0;
 }
 
 #endif

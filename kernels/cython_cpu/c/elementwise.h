@@ -60,38 +60,24 @@ INLINE void act_backward(struct activation a, const real *dy, const real *saved,
 /* Whole arrays, a run of elements to a task. */
 enum { RUN = 8192 };
 
-struct elementwise {
-    struct activation act;
-    const real *dy, *in;
-    real *out;
-    ptrdiff_t count;
-};
-
 static void elementwise_task(void *job, ptrdiff_t index) {
     const struct elementwise *e = job;
     const ptrdiff_t at = index * RUN, count = e->count - at < RUN ? e->count - at : RUN;
-    if (e->dy) act_backward(e->act, e->dy + at, e->in + at, e->out + at, NULL, 0, 1, count);
-    else act_forward(e->act, e->in + at, e->out + at, 0, 1, count);
+    const real *dy = e->dy, *x = (const real *)e->x + at;
+    real *y = (real *)e->y + at;
+    if (dy) act_backward(e->act, dy + at, x, y, NULL, 0, 1, count);
+    else act_forward(e->act, x, y, 0, 1, count);
 }
 
 /* What an element costs, in multiply-adds: with the first, memory counts most; then comes an exponential. */
 enum { CHEAP_COST = 6, ELEMENT_COST = 24 };
 
-static void elementwise(struct elementwise *e) {
+static int elementwise(const void *arguments) {
+    const struct elementwise *e = arguments;
     const ptrdiff_t tasks = (e->count + RUN - 1) / RUN;
     const int code = e->act.code, cost = code <= ACT_relu6 || code >= ACT_hardsigmoid ? CHEAP_COST : ELEMENT_COST;
-    pool_run(elementwise_task, e, tasks, pool_is_worth((double)e->count * cost, VLEN));
-}
-
-static void activation_forward(const void *x, struct activation act, void *y, ptrdiff_t count) {
-    struct elementwise e = {act, NULL, x, y, count};
-    elementwise(&e);
-}
-
-static void activation_backward(const void *dy, const void *saved, struct activation act, void *dx,
-                                ptrdiff_t count) {
-    struct elementwise e = {act, dy, saved, dx, count};
-    elementwise(&e);
+    pool_run(elementwise_task, (void *)e, tasks, pool_is_worth((double)e->count * cost, VLEN));
+    return 0;
 }
 
 #endif

@@ -113,16 +113,18 @@ static void loss_task(void *job, ptrdiff_t index) {
 /* What an element costs, in multiply-adds: up to huber memory counts most; then come logarithms and exponentials. */
 enum { CHEAP_LOSS_COST = 6, LOSS_COST = 40 };
 
-static void elementwise_loss(const struct elementwise_loss *l) {
+static int elementwise_loss(const void *arguments) {
+    const struct elementwise_loss *l = arguments;
     const double by = l->reduction == REDUCE_MEAN ? l->divisor : 1;
     struct loss_job j = {l, reciprocal_of(by)};
     const ptrdiff_t runs = (l->count + LOSS_RUN - 1) / LOSS_RUN;
     const int cost = l->kind <= LOSS_huber ? CHEAP_LOSS_COST : LOSS_COST;
     pool_run(loss_task, &j, runs, pool_is_worth((double)l->count * cost, VLEN));
-    if (l->reduction == REDUCE_NONE) return;
+    if (l->reduction == REDUCE_NONE) return 0;
     struct sum total = {0};
     for (ptrdiff_t i = 0; i < runs; i++) add_term(&total, l->run_loss[i]);
     *(real *)l->loss = (real)(sum_total(&total) / by);
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------------------- probabilities */
@@ -145,12 +147,15 @@ static void unit_task(void *job, ptrdiff_t index) {
     if (v_hmax(outside) > 0) __atomic_store_n(&j->found, 1, __ATOMIC_RELAXED);
 }
 
-static ptrdiff_t find_outside_unit(const void *a, ptrdiff_t count) {
-    struct unit_job j = {a, count, 0};
+static int outside_unit(const void *arguments) {
+    const struct outside_unit *o = arguments;
+    const ptrdiff_t count = o->count;
+    struct unit_job j = {o->a, count, 0};
     pool_run(unit_task, &j, (count + LOSS_RUN - 1) / LOSS_RUN, pool_is_worth((double)count * CHEAP_LOSS_COST, VLEN));
-    for (ptrdiff_t i = 0; j.found && i < count; i++)
-        if (!(j.a[i] >= 0 && j.a[i] <= 1)) return i;
-    return -1;
+    *o->found = -1;
+    for (ptrdiff_t i = 0; j.found && *o->found < 0 && i < count; i++)
+        if (!(j.a[i] >= 0 && j.a[i] <= 1)) *o->found = i; /* NaN is neither */
+    return *o->found < 0 ? 0 : REFUSED;
 }
 
 #endif

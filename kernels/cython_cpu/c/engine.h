@@ -26,6 +26,11 @@ struct matrix { /* element [i][j] at data + i*row + j*col */
     ptrdiff_t row, col;
 };
 
+/* A kernel takes the struct of its name. -> 0; NO_MEMORY, with nothing written, where there is none for scratch; or REFUSED, if
+ * what it looks at is not as it must be. */
+typedef int kernel(const void *arguments);
+enum { NO_MEMORY = -1, REFUSED = 1 };
+
 struct linear_forward { /* y = act(x wᵀ + b); z = x wᵀ + b is kept where z is not NULL; b may be NULL */
     ptrdiff_t m, k, n;
     struct matrix x, w;
@@ -41,6 +46,13 @@ struct linear_backward { /* dz = dy act'(saved); dx = dz w, dw = dzᵀ x, db = �
     struct activation act;
     void *dx, *dw, *db;
     int accumulate; /* into dw and db */
+};
+
+struct elementwise { /* y = act(x), count of them; where dy is not NULL, y = dy act'(x), and x is what was saved */
+    ptrdiff_t count;
+    const void *dy, *x;
+    struct activation act;
+    void *y;
 };
 
 struct softmax { /* rows of x (rows, classes); backward: x is dy, and y is the forward result */
@@ -82,6 +94,19 @@ struct elementwise_loss { /* element by element, as in reference/losses.py; weig
     double *run_loss; /* scratch: one for each LOSS_RUN elements, or part of it */
 };
 
+struct bad_label { /* is any of labels (count) neither in 0..classes-1 nor ignore_index? REFUSED then; found: as below */
+    ptrdiff_t count;
+    const int64_t *labels;
+    int64_t classes, ignore_index;
+    ptrdiff_t *found;
+};
+
+struct outside_unit { /* is any of a (count) not in 0..1, NaN included? REFUSED then; found: the index of the first, or -1 */
+    ptrdiff_t count;
+    const void *a;
+    ptrdiff_t *found;
+};
+
 enum { OPTIM_STATES = 3 };
 
 struct optimized { /* a parameter and its state, in the order of the contract; NULL where a kind is not kept */
@@ -91,12 +116,20 @@ struct optimized { /* a parameter and its state, in the order of the contract; N
     void *state[OPTIM_STATES];
 };
 
-struct sgd { double lr, momentum, dampening, weight_decay; int nesterov, maximize, first; };
-struct adam { double lr, beta1, beta2, eps, weight_decay; int decoupled, maximize; double step; }; /* and radam */
-struct rmsprop { double lr, alpha, eps, weight_decay, momentum; int maximize; };
-struct adagrad { double lr, lr_decay, weight_decay, eps; int maximize; double step; };
-struct adadelta { double lr, rho, eps, weight_decay; int maximize; };
+struct parameters { const struct optimized *each; ptrdiff_t count; };
+
+struct sgd { struct parameters of; double lr, momentum, dampening, weight_decay; int nesterov, maximize, first; };
+struct adam { /* and radam */
+    struct parameters of;
+    double lr, beta1, beta2, eps, weight_decay;
+    int decoupled, maximize;
+    const double *step;
+};
+struct rmsprop { struct parameters of; double lr, alpha, eps, weight_decay, momentum; int maximize; };
+struct adagrad { struct parameters of; double lr, lr_decay, weight_decay, eps; int maximize; const double *step; };
+struct adadelta { struct parameters of; double lr, rho, eps, weight_decay; int maximize; };
 struct nadam { struct adam adam; double mu, mu_next, mu_product; };
+
 struct prelu { /* x as (rows, channels, inner), weight (channels), or (1) for all; y where dy is NULL, else dx and dweight */
     ptrdiff_t rows, channels, inner, weights;
     const void *dy, *x, *weight;
@@ -116,42 +149,23 @@ struct dropout { /* y = x keep / (1 - p); keep is drawn from seed and offset */
     ptrdiff_t count;
     const void *x;
     double p;
-    uint64_t seed, offset;
+    const uint64_t *seed;
+    uint64_t offset;
     void *y;
 };
 
 struct kernels {
     const char *isa;
     int bits;
-    /* those that return an int: 0, or -1, with nothing written, where there is no memory for scratch */
-    int (*linear_forward)(const struct linear_forward *);
-    int (*linear_backward)(const struct linear_backward *);
-    void (*activation_forward)(const void *x, struct activation, void *y, ptrdiff_t count);
-    void (*activation_backward)(const void *dy, const void *saved, struct activation, void *dx, ptrdiff_t count);
-    int (*prelu)(const struct prelu *);
-    void (*softmax_forward)(const struct softmax *);
-    void (*log_softmax_forward)(const struct softmax *);
-    void (*softmax_backward)(const struct softmax *);
-    void (*log_softmax_backward)(const struct softmax *);
-    void (*layer_norm_forward)(const struct normalize *);
-    int (*layer_norm_backward)(const struct normalize *);
-    int (*batch_norm_forward)(const struct normalize *);
-    void (*batch_norm_apply)(const struct normalize *);
-    int (*batch_norm_backward)(const struct normalize *);
-    void (*dropout)(const struct dropout *);
-    void (*cross_entropy)(const struct cross_entropy *);
-    /* log-probabilities instead of logits, with labels; no sample_weight, no label_smoothing */
-    void (*nll_loss)(const struct cross_entropy *);
-    void (*elementwise_loss)(const struct elementwise_loss *);
-    /* -> index of the first that is not in 0..1, or -1 */
-    ptrdiff_t (*find_outside_unit)(const void *a, ptrdiff_t count);
-    void (*sgd)(const struct optimized *, ptrdiff_t params, const struct sgd *);
-    void (*adam)(const struct optimized *, ptrdiff_t params, const struct adam *);
-    void (*rmsprop)(const struct optimized *, ptrdiff_t params, const struct rmsprop *);
-    void (*adagrad)(const struct optimized *, ptrdiff_t params, const struct adagrad *);
-    void (*adadelta)(const struct optimized *, ptrdiff_t params, const struct adadelta *);
-    void (*nadam)(const struct optimized *, ptrdiff_t params, const struct nadam *);
-    void (*radam)(const struct optimized *, ptrdiff_t params, const struct adam *);
+    kernel *linear_forward, *linear_backward;
+    kernel *elementwise, *prelu, *dropout;
+    kernel *softmax_forward, *log_softmax_forward, *softmax_backward, *log_softmax_backward;
+    kernel *layer_norm_forward, *layer_norm_backward; /* all five: struct normalize */
+    kernel *batch_norm_forward, *batch_norm_apply, *batch_norm_backward;
+    kernel *cross_entropy;
+    kernel *nll_loss; /* struct cross_entropy, with log-probabilities and labels; no sample_weight, no label_smoothing */
+    kernel *elementwise_loss, *bad_label, *outside_unit;
+    kernel *sgd, *adam, *rmsprop, *adagrad, *adadelta, *nadam, *radam;
     /* runs `rounds` rounds of independent multiply-adds; -> floating-point operations done */
     double (*fma_peak)(ptrdiff_t rounds);
 };

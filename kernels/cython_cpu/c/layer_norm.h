@@ -58,10 +58,12 @@ static void layer_norm_forward_task(void *job, ptrdiff_t index) {
     }
 }
 
-static void layer_norm_forward(const struct normalize *l) {
+static int layer_norm_forward(const void *arguments) {
+    const struct normalize *l = arguments;
     const ptrdiff_t run = rows_per_task(l->n);
     const int share = pool_is_worth((double)l->rows * (double)l->n * NORM_COST, VLEN);
     pool_run(layer_norm_forward_task, (void *)l, (l->rows + run - 1) / run, share);
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------------------------- gradients */
@@ -108,12 +110,13 @@ static void layer_norm_backward_task(void *job, ptrdiff_t index) {
     }
 }
 
-static int layer_norm_backward(const struct normalize *l) {
+static int layer_norm_backward(const void *arguments) {
+    const struct normalize *l = arguments;
     struct layer_norm_job j = {l, chunk_rows(l->rows), NULL};
     const ptrdiff_t chunks = chunks_of(l->rows, j.chunk);
     if (l->dweight || l->dbias) {
         j.sums = calloc((size_t)(chunks * 2 * l->n) + 1, sizeof(real));
-        if (!j.sums) return -1;
+        if (!j.sums) return NO_MEMORY;
     }
     const int share = pool_is_worth((double)l->rows * (double)l->n * NORM_COST, VLEN);
     pool_run(layer_norm_backward_task, &j, chunks, share);

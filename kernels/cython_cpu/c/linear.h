@@ -40,12 +40,13 @@ INLINE int prefers_turned(const struct linear_forward *f) {
 
 /* y = x wᵀ + b, or its transpose as w xᵀ + b: as tiles, in the way that turns less; in few rows, as dot products. Which one
  * depends on shapes and strides alone, and only the dot products add up in another order. */
-static int linear_forward(const struct linear_forward *f) {
+static int linear_forward(const void *arguments) {
+    const struct linear_forward *f = arguments;
     real *c = f->z ? f->z : f->y;
     real *y = f->act.code == ACT_identity || f->act.code == ACT_relu ? NULL : f->y;
     const struct operand x = {f->x.data, f->x.row, f->x.col}, w = {f->w.data, f->w.row, f->w.col};
     const int share = worth_sharing(f->m, f->k, f->n);
-    if (!pool_scratch()) return -1;
+    if (!pool_scratch()) return NO_MEMORY;
     if (prefers_dot(f)) {
         struct dot d = {.k = f->k, .bias = f->b, .c = c, .y = y, .act = f->act, .share = share};
         if (f->m < f->n) d.m = f->m, d.n = f->n, d.x = x.data, d.x_row = x.row, d.w = w.data, d.w_row = w.row,

@@ -167,7 +167,7 @@ static double divisor(const struct cross_entropy *c) {
 }
 
 /* cost: of an element, in multiply-adds */
-static void run_rows(const struct cross_entropy *c, pool_task task, int cost) {
+static int run_rows(const struct cross_entropy *c, pool_task task, int cost) {
     const double by = c->reduction == REDUCE_MEAN ? divisor(c) : 1;
     struct cross_entropy_job j = {c, reciprocal_of(by)};
     const ptrdiff_t run = rows_per_task(c->classes);
@@ -180,9 +180,18 @@ static void run_rows(const struct cross_entropy *c, pool_task task, int cost) {
         else total += c->row_loss[i];
     }
     if (c->reduction != REDUCE_NONE) loss[0] = (real)(total / by);
+    return 0;
 }
 
-static void cross_entropy(const struct cross_entropy *c) { run_rows(c, cross_entropy_task, ROW_COST); }
+static int cross_entropy(const void *arguments) { return run_rows(arguments, cross_entropy_task, ROW_COST); }
+
+static int bad_label(const void *arguments) {
+    const struct bad_label *b = arguments;
+    ptrdiff_t i = 0;
+    while (i < b->count && ((b->labels[i] >= 0 && b->labels[i] < b->classes) || b->labels[i] == b->ignore_index)) i++;
+    *b->found = i < b->count ? i : -1;
+    return i < b->count ? REFUSED : 0;
+}
 
 /* --------------------------------------------------------------------------------- negative log-likelihood */
 
@@ -206,6 +215,6 @@ static void nll_task(void *job, ptrdiff_t index) {
 }
 
 enum { NLL_COST = 2 };
-static void nll_loss(const struct cross_entropy *c) { run_rows(c, nll_task, NLL_COST); }
+static int nll_loss(const void *arguments) { return run_rows(arguments, nll_task, NLL_COST); }
 
 #endif

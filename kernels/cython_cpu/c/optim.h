@@ -172,64 +172,73 @@ static void update_task(void *job, ptrdiff_t index) {
 /* An element's cost, in multiply-adds. */
 enum { UPDATE_COST = 24 };
 
-static void update_all(const struct optimized *each, ptrdiff_t params, update_run *run, const void *terms) {
-    if (params == 0) return;
-    struct update u = {each, params, each[params - 1].begin + each[params - 1].count, run, terms};
+static int update_all(struct parameters of, update_run *run, const void *terms) {
+    if (of.count == 0) return 0;
+    const struct optimized *last = of.each + of.count - 1;
+    struct update u = {of.each, of.count, last->begin + last->count, run, terms};
     pool_run(update_task, &u, (u.total + RUN - 1) / RUN, pool_is_worth((double)u.total * UPDATE_COST, VLEN));
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------- the optimizers */
 
-static void sgd(const struct optimized *each, ptrdiff_t params, const struct sgd *o) {
+static int sgd(const void *arguments) {
+    const struct sgd *o = arguments;
     const struct sgd_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->momentum,
                                 (real)(1 - o->dampening), o->nesterov, o->first};
-    update_all(each, params, sgd_run, &k);
+    return update_all(o->of, sgd_run, &k);
 }
 
-static void adam(const struct optimized *each, ptrdiff_t params, const struct adam *o) {
-    const double bias1 = 1 - pow(o->beta1, o->step), root2 = sqrt(1 - pow(o->beta2, o->step));
+static int adam(const void *arguments) {
+    const struct adam *o = arguments;
+    const double bias1 = 1 - pow(o->beta1, *o->step), root2 = sqrt(1 - pow(o->beta2, *o->step));
     const struct adam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
                                  (real)(o->lr / bias1 * root2), (real)(o->eps * root2)};
-    update_all(each, params, params && each->state[2] ? amsgrad_run : adam_run, &k);
+    return update_all(o->of, o->of.count && o->of.each->state[2] ? amsgrad_run : adam_run, &k);
 }
 
-static void rmsprop(const struct optimized *each, ptrdiff_t params, const struct rmsprop *o) {
+static int rmsprop(const void *arguments) {
+    const struct rmsprop *o = arguments;
     const struct rmsprop_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->alpha,
-                                    (real)(1 - o->alpha), (real)o->momentum, (real)o->eps, params && each->state[1]};
-    update_all(each, params, rmsprop_run, &k);
+                                    (real)(1 - o->alpha), (real)o->momentum, (real)o->eps, o->of.count && o->of.each->state[1]};
+    return update_all(o->of, rmsprop_run, &k);
 }
 
-static void adagrad(const struct optimized *each, ptrdiff_t params, const struct adagrad *o) {
+static int adagrad(const void *arguments) {
+    const struct adagrad *o = arguments;
     const struct adagrad_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize),
-                                    (real)(o->lr / (1 + (o->step - 1) * o->lr_decay)), (real)o->eps};
-    update_all(each, params, adagrad_run, &k);
+                                    (real)(o->lr / (1 + (*o->step - 1) * o->lr_decay)), (real)o->eps};
+    return update_all(o->of, adagrad_run, &k);
 }
 
-static void adadelta(const struct optimized *each, ptrdiff_t params, const struct adadelta *o) {
+static int adadelta(const void *arguments) {
+    const struct adadelta *o = arguments;
     const struct adadelta_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->rho,
                                      (real)(1 - o->rho), (real)o->eps};
-    update_all(each, params, adadelta_run, &k);
+    return update_all(o->of, adadelta_run, &k);
 }
 
-static void nadam(const struct optimized *each, ptrdiff_t params, const struct nadam *n) {
+static int nadam(const void *arguments) {
+    const struct nadam *n = arguments;
     const struct adam *o = &n->adam;
-    const double root2 = sqrt(1 - pow(o->beta2, o->step));
+    const double root2 = sqrt(1 - pow(o->beta2, *o->step));
     const double now = (1 - n->mu) / (1 - n->mu_product), average = n->mu_next / (1 - n->mu_product * n->mu_next);
     const struct nadam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
                                   (real)(o->lr * now * root2), (real)(o->lr * average * root2), (real)(o->eps * root2)};
-    update_all(each, params, nadam_run, &k);
+    return update_all(o->of, nadam_run, &k);
 }
 
-static void radam(const struct optimized *each, ptrdiff_t params, const struct adam *o) {
-    const double power2 = pow(o->beta2, o->step), bias1 = 1 - pow(o->beta1, o->step), bias2 = 1 - power2;
-    const double longest = 2 / (1 - o->beta2) - 1, rho = longest - 2 * o->step * power2 / bias2;
+static int radam(const void *arguments) {
+    const struct adam *o = arguments;
+    const double power2 = pow(o->beta2, *o->step), bias1 = 1 - pow(o->beta1, *o->step), bias2 = 1 - power2;
+    const double longest = 2 / (1 - o->beta2) - 1, rho = longest - 2 * *o->step * power2 / bias2;
     struct adam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
                            (real)(o->lr / bias1), (real)o->eps};
     if (rho > 5) {
         const double rectified = sqrt((rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho));
         k.size = (real)(o->lr / bias1 * sqrt(bias2) * rectified);
     }
-    update_all(each, params, rho > 5 ? adam_run : unrectified_run, &k);
+    return update_all(o->of, rho > 5 ? adam_run : unrectified_run, &k);
 }
 
 #endif

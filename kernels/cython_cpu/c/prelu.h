@@ -51,7 +51,8 @@ static void prelu_task(void *job, ptrdiff_t index) {
     for (ptrdiff_t row = begin; row < end; row++) prelu_row(j, row, sums);
 }
 
-static int prelu(const struct prelu *p) {
+static int prelu(const void *arguments) {
+    const struct prelu *p = arguments;
     const ptrdiff_t count = p->rows * p->channels * p->inner;
     struct prelu_job j = {p, p->rows, p->channels, p->inner, count, 0, NULL};
     if (p->weights == 1) j.rows = (count + RUN - 1) / RUN, j.channels = 1, j.inner = RUN;
@@ -60,7 +61,7 @@ static int prelu(const struct prelu *p) {
     const ptrdiff_t chunks = chunks_of(j.rows, j.chunk);
     if (p->dy && p->dweight) {
         j.sums = calloc((size_t)(chunks * j.channels) + 1, sizeof(real));
-        if (!j.sums) return -1;
+        if (!j.sums) return NO_MEMORY;
     }
     if (count) pool_run(prelu_task, &j, chunks, pool_is_worth((double)count * CHEAP_COST, VLEN));
     if (j.sums) add_chunks(j.sums, chunks, j.channels, p->dweight, j.channels);

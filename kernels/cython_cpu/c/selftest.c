@@ -131,10 +131,10 @@ static void test_activations(const struct kernels *t) {
         struct array z = noise(COUNT, t->bits, 8), y = array(COUNT, t->bits), dz = array(COUNT, t->bits);
         struct array ones = array(COUNT, t->bits);
         for (ptrdiff_t i = 0; i < COUNT; i++) set(ones, i, 1);
-        t->activation_forward(z.data, act, y.data, COUNT);
+        t->elementwise(&(struct elementwise){COUNT, NULL, z.data, act, y.data});
         int from_z = 0;
         for (size_t i = 0; i < sizeof saves_z / sizeof *saves_z; i++) from_z |= !strcmp(name, saves_z[i]);
-        t->activation_backward(ones.data, from_z ? z.data : y.data, act, dz.data, COUNT);
+        t->elementwise(&(struct elementwise){COUNT, ones.data, from_z ? z.data : y.data, act, dz.data});
         for (ptrdiff_t i = 0; i < COUNT; i++) {
             const double at = get(z, i), h = 1e-6, want = truth(code, at);
             expect(t, name, i, get(y, i), want, 4 * unit(t) * fabs(want) + 4e-14 + 1e-8 * (t->bits == 32));
@@ -192,9 +192,12 @@ static void test_losses(const struct kernels *t, ptrdiff_t count) {
         sum /= (long double)count;
         expect(t, engine_losses()[l.kind], 0, get(loss, 0), (double)sum, 8 * unit(t) * (double)sum);
     }
-    expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), -1, 0);
+    ptrdiff_t found;
+    const struct outside_unit unit = {count, x.data, &found};
+    expect(t, "outside_unit", 0, t->outside_unit(&unit), 0, 0);
     set(x, count / 2, 1.5);
-    expect(t, "find_outside_unit", 0, (double)t->find_outside_unit(x.data, count), (double)(count / 2), 0);
+    expect(t, "outside_unit", 1, t->outside_unit(&unit), REFUSED, 0);
+    expect(t, "outside_unit", 2, (double)found, (double)(count / 2), 0);
     free(x.data), free(target.data), free(dx.data), free(loss.data), free(scratch);
 }
 
@@ -267,7 +270,7 @@ static void test_dropout(const struct kernels *t) {
     for (int i = 0; i < 4; i++) set(x, i, 1);
     for (int i = 0; i < 8; i++) {
         const double p = ((double)words[i / 2] + i % 2) / 4294967296.0;
-        t->dropout(&(struct dropout){4, x.data, p, 0, 0, y.data});
+        t->dropout(&(struct dropout){4, x.data, p, &(uint64_t){0}, 0, y.data});
         expect(t, "dropout", i, get(y, i / 2), i % 2 ? 0 : 1 / (1 - p), 8 * unit(t));
     }
     free(x.data), free(y.data);
@@ -275,8 +278,6 @@ static void test_dropout(const struct kernels *t) {
 
 /* A step of sgd, or of adam, on two parameters that lie in one array. */
 static void test_optimizer(const struct kernels *t, int is_adam, ptrdiff_t count) {
-    const struct sgd s = {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.25, .nesterov = 1};
-    const struct adam a = {.lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.25, .decoupled = 1, .step = 2};
     const ptrdiff_t first = count / 3;
     const size_t size = (size_t)t->bits / 8;
     struct array p = noise(count, t->bits, 1), g = noise(count, t->bits, 1), m = noise(count, t->bits, 1);
@@ -289,8 +290,11 @@ static void test_optimizer(const struct kernels *t, int is_adam, ptrdiff_t count
     const struct optimized each[2] = {
         {0, first, p.data, g.data, {m.data, squares, NULL}},
         {first, count - first, p.data + at, g.data + at, {m.data + at, squares ? squares + at : NULL, NULL}}};
-    if (is_adam) t->adam(each, 2, &a);
-    else t->sgd(each, 2, &s);
+    const struct sgd s = {.of = {each, 2}, .lr = 0.1, .momentum = 0.9, .weight_decay = 0.25, .nesterov = 1};
+    const struct adam a = {.of = {each, 2}, .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.25,
+                           .decoupled = 1, .step = &(double){2}};
+    if (is_adam) t->adam(&a);
+    else t->sgd(&s);
     for (ptrdiff_t i = 0; i < count; i++) {
         const double w = get(before, i), x = get(g, i) + (is_adam ? 0 : s.weight_decay * w);
         const double m1 = is_adam ? a.beta1 * get(average, i) + (1 - a.beta1) * x : s.momentum * get(average, i) + x;

@@ -184,16 +184,17 @@ static void row_task(void *job, ptrdiff_t index) {
     }
 }
 
-static void each_row(const struct softmax *s, row_fn *row, short_rows_fn *short_rows) {
+static int each_row(const struct softmax *s, row_fn *row, short_rows_fn *short_rows) {
     struct row_job j = {s, row, s->classes <= SHORT_ROW ? short_rows : NULL};
     const ptrdiff_t run = rows_per_task(s->classes);
     const int share = pool_is_worth((double)s->rows * (double)s->classes * ROW_COST, VLEN);
     if (s->classes) pool_run(row_task, &j, (s->rows + run - 1) / run, share);
+    return 0;
 }
 
-static void softmax_forward(const struct softmax *s) { each_row(s, softmax_row, softmax_short_rows); }
-static void log_softmax_forward(const struct softmax *s) { each_row(s, log_softmax_row, log_softmax_short_rows); }
-static void softmax_backward(const struct softmax *s) { each_row(s, softmax_backward_row, NULL); }
-static void log_softmax_backward(const struct softmax *s) { each_row(s, log_softmax_backward_row, NULL); }
+static int softmax_forward(const void *arguments) { return each_row(arguments, softmax_row, softmax_short_rows); }
+static int log_softmax_forward(const void *arguments) { return each_row(arguments, log_softmax_row, log_softmax_short_rows); }
+static int softmax_backward(const void *arguments) { return each_row(arguments, softmax_backward_row, NULL); }
+static int log_softmax_backward(const void *arguments) { return each_row(arguments, log_softmax_backward_row, NULL); }
 
 #endif

@@ -1,0 +1,48 @@
+"""Calls of kernels written down instead of run, and run later as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..backend import active, in_context
+from ..checks import Array
+
+Call = tuple[str, tuple[Any, ...]]  # a kernel's name, its arguments
+
+
+class _Recorder:
+    """In the place of a backend: its kernels are written down. Those that look for something find nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int | None]:
+        def kernel(*arguments: Any) -> int | None:
+            self.calls.append((name, arguments))
+            return -1 if name.startswith("find_") else None
+
+        return kernel
+
+
+@contextmanager
+def recording() -> Iterator[list[Call]]:
+    """Within the block, and in this thread, functions of `ops` check and allocate, but run nothing.
+
+    -> the list into which their calls of kernels go. What is in the arrays that they give means nothing, therefore.
+    """
+    recorder = _Recorder()
+    token = in_context.set(recorder)  # type: ignore[arg-type]
+    try:
+        yield recorder.calls
+    finally:
+        in_context.reset(token)
+
+
+def program(calls: Sequence[Call], slots: Sequence[Array], backend: str | None = None) -> Any:
+    """Recorded calls as one: `run(*arrays)` runs them with these arrays in the place of `slots`.
+
+    As in kernels/contract.py, under PROGRAM, which also says what it gives back.
+    """
+    return active(backend).Program(calls, slots)

@@ -1,0 +1,272 @@
+"""From a chain of layers to the calls of kernels that are one step, or one prediction.
+
+The functions of `ops` are called as the tape would call them, but under `ops.recording`: what they ask of the backend
+is the plan. So the plan computes what the layers compute one by one, to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastmlp.kernels.contract import KERNELS
+
+from .. import ops
+from ..autograd import Tensor
+from ..checks import Array
+from ..nn import loss_functions
+from ..optim import Optimizer
+from ..tape import array_of, wrap
+from .trace import Layer, NotAChain
+
+Gradients = list[tuple[Tensor, Array]]
+#: (dy, is dx wanted?) -> dx; the gradients of the layer's parameters are appended
+Backward = Callable[[Array, bool], Any]
+
+
+@dataclass
+class Update:
+    """The call that updates some parameters.
+
+    index: of the call. group, params, states: of the optimizer. step: (1,), the number of the step, where there is one.
+    """
+
+    index: int
+    group: dict[str, Any]
+    params: list[Tensor]
+    grads: list[Array]
+    states: list[dict[str, Any]]
+    step: Array | None
+
+
+@dataclass
+class Calls:
+    """A plan before it is made a program.
+
+    calls: of kernels, in their order. output: what the chain gives. loss: (1,). seeds: (layers with dropout,), drawn
+    anew for each run. moved: (layer, mean, variance) of batch norms whose running statistics follow.
+    """
+
+    calls: list[ops.Call] = field(default_factory=list)
+    output: Any = None
+    loss: Any = None
+    seeds: list[Array] = field(default_factory=list)
+    moved: list[tuple[Layer, Array, Array]] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    forward_ends: int = 0  # the calls up to here give output and loss
+
+
+def prediction(layers: Sequence[Layer], x: Array) -> Calls:
+    """The output for x (m, k), which stands for any array of its shape and dtype."""
+    plan = Calls()
+    with ops.recording() as plan.calls:
+        plan.output, _ = _forward(layers, x, plan, [], frozenset())
+    return plan
+
+
+def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: Optimizer, clip: Any) -> Calls:
+    """A training step: the loss, and the parameters updated. x and target stand for any of their shapes and dtypes."""
+    plan = Calls()
+    gradients: Gradients = []
+    learnt = frozenset(id(p) for g in optimizer.param_groups for p in g["params"] if p.requires_grad)
+    with ops.recording() as plan.calls:
+        plan.output, backwards = _forward(layers, x, plan, gradients, learnt)
+        dy = _loss(plan, loss, target)
+        plan.forward_ends = len(plan.calls)
+        _backward(backwards, dy)
+        if len({id(p) for p, _ in gradients}) < len(gradients):
+            raise NotAChain("two of its layers share a parameter")
+        if clip is not None:
+            raise NotAChain("its gradients are clipped")
+        _update(plan, optimizer, {id(p): g for p, g in gradients})
+    _number_the_draws(plan)
+    return plan
+
+
+# ------------------------------------------------------------------------------------------------- layers
+
+
+def _forward(
+    layers: Sequence[Layer], x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]
+) -> tuple[Array, list[tuple[Backward, bool]]]:
+    """The output, and for each layer its way back, with whether it has anything to learn."""
+    backwards = []
+    for layer in layers:
+        x, backward = MAKE[layer.kind](layer, x, plan, gradients, learnt)
+        backwards.append((backward, any(t is not None and id(t) in learnt for t in (layer.weight, layer.bias))))
+    return x, backwards
+
+
+def _backward(backwards: list[tuple[Backward, bool]], dy: Array) -> None:
+    """Back to the first layer that learns."""
+    learns = [i for i, (_, any_learnt) in enumerate(backwards) if any_learnt]
+    if not learns:
+        raise NotAChain("the optimizer has none of its parameters")
+    for i in range(len(backwards) - 1, learns[0] - 1, -1):
+        dy = backwards[i][0](dy, i > learns[0])
+
+
+def _array(t: Tensor | None) -> Any:
+    return None if t is None else array_of(t)
+
+
+def _keep(gradients: Gradients, *pairs: tuple[Tensor | None, Array | None]) -> None:
+    gradients += [(t, g) for t, g in pairs if t is not None and g is not None]
+
+
+def _linear(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    w, b, act = _array(layer.weight), _array(layer.bias), layer.act
+    assert act is not None
+    if not learnt:
+        return ops.linear(x, w, b, act), None
+    y, saved = ops.linear(x, w, b, act, save=True)
+
+    def backward(dy: Array, wants_dx: bool) -> Any:
+        wants_dw, wants_db = id(layer.weight) in learnt, id(layer.bias) in learnt
+        dx, dw, db = ops.linear_backward(dy, x, w, saved, act, dx=wants_dx, dw=wants_dw, db=wants_db)
+        _keep(gradients, (layer.weight, dw), (layer.bias, db))
+        return dx
+
+    return y, backward
+
+
+def _activation(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    assert layer.act is not None
+    y = ops.activation(x, layer.act)
+    saved = y if layer.act.act.saves == "y" else x
+    return y, lambda dy, wants_dx: ops.activation_backward(dy, saved, layer.act) if wants_dx else None
+
+
+def _prelu(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    w = _array(layer.weight)
+
+    def backward(dy: Array, wants_dx: bool) -> Any:
+        dx, dw = ops.prelu_backward(dy, x, w, dx=wants_dx, dweight=id(layer.weight) in learnt)
+        _keep(gradients, (layer.weight, dw))
+        return dx
+
+    return ops.prelu(x, w), backward
+
+
+def _rows(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    y = getattr(ops, layer.kind)(x)
+    return y, lambda dy, wants_dx: getattr(ops, f"{layer.kind}_backward")(dy, y) if wants_dx else None
+
+
+def _norm_backward(layer: Layer, back: Callable[..., Any], gradients: Gradients, learnt: frozenset[int]) -> Backward:
+    def backward(dy: Array, wants_dx: bool) -> Any:
+        wanted = {"dweight": id(layer.weight) in learnt, "dbias": id(layer.bias) in learnt}
+        dx, dw, db = back(dy, dx=wants_dx, **wanted)
+        _keep(gradients, (layer.weight, dw), (layer.bias, db))
+        return dx
+
+    return backward
+
+
+def _layer_norm(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    w, b = _array(layer.weight), _array(layer.bias)
+    y, saved = ops.layer_norm(x, w, b, layer.options["eps"], save=True)
+
+    def back(dy: Array, **wanted: Any) -> Any:
+        return ops.layer_norm_backward(dy, x, w, saved, **wanted)
+
+    return y, _norm_backward(layer, back, gradients, learnt)
+
+
+def _batch_norm(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    w, b, running = _array(layer.weight), _array(layer.bias), layer.options["running"]
+    training = layer.options["training"]
+    given = {} if training else {"running_mean": _array(running[0]), "running_var": _array(running[1])}
+    y, saved = ops.batch_norm(x, w, b, layer.options["eps"], **given, save=True)
+    plan.moved.append((layer, saved[0], saved[2] if training else saved[1]))
+
+    def back(dy: Array, **wanted: Any) -> Any:
+        return ops.batch_norm_backward(dy, x, w, saved, training=training, **wanted)
+
+    return y, _norm_backward(layer, back, gradients, learnt)
+
+
+def _dropout(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+    p, number = layer.options["p"], len(plan.seeds)
+    plan.seeds.append(np.zeros(1, np.uint64))
+    y = ops.dropout(x, p, seed=number)
+    return y, lambda dy, wants_dx: ops.dropout(dy, p, seed=number) if wants_dx else None
+
+
+MAKE: dict[str, Callable[..., Any]] = {
+    "linear": _linear,
+    "activation": _activation,
+    "prelu": _prelu,
+    "softmax": _rows,
+    "log_softmax": _rows,
+    "layer_norm": _layer_norm,
+    "batch_norm": _batch_norm,
+    "dropout": _dropout,
+}
+
+
+def check_slots(calls: Sequence[ops.Call], slots: Sequence[Array]) -> None:
+    """Each of them is what some kernel reads or writes, not a copy of it."""
+    seen = {a.ctypes.data for _, arguments in calls for a in arguments if isinstance(a, np.ndarray)}
+    for slot, name in zip(slots, ("inputs", "targets or outputs")):
+        if slot.ctypes.data not in seen:
+            raise NotAChain(f"its {name}, {slot.dtype} of shape {slot.shape}, are not what a kernel takes")
+
+
+def _number_the_draws(plan: Calls) -> None:
+    """Each dropout has the array of its seed in the place of its number."""
+    at = KERNELS["dropout"].index("seed")
+    for i, (name, arguments) in enumerate(plan.calls):
+        if name == "dropout":
+            plan.calls[i] = name, (*arguments[:at], plan.seeds[arguments[at]], *arguments[at + 1 :])
+
+
+# --------------------------------------------------------------------------------------- loss and optimizer
+
+
+def _loss(plan: Calls, loss: Any, target: Any) -> Array:
+    """The gradient of the loss with respect to the output."""
+    y = wrap(plan.output).requires_grad_()
+    value = loss(y, wrap(target))
+    node = value.grad_fn if isinstance(value, Tensor) else None
+    if node is None or node.gradient is not loss_functions._gradient or node.edges[0] is not y or value.shape != ():
+        raise NotAChain("its loss is not one of fastmlp's, with a number as its result")
+    name, arguments = plan.calls[-1]
+    plan.loss = arguments[KERNELS[name].index("loss")]
+    return node.kept[0]
+
+
+def _update(plan: Calls, optimizer: Optimizer, gradients: dict[int, Array]) -> None:
+    """One call for each group's parameters that have had equally many steps."""
+    for group in optimizer.param_groups:
+        alike: dict[Any, list[Tensor]] = {}
+        for p in group["params"]:
+            if id(p) in gradients:
+                alike.setdefault(optimizer.state[p].get("step"), []).append(p)
+        for number, params in alike.items():
+            states = [optimizer.state[p] for p in params]
+            grads = [gradients[id(p)] for p in params]
+            step = None if number is None else np.array([number + 1.0])
+            plan.updates.append(Update(len(plan.calls), group, params, grads, states, step))
+            record_update(plan, optimizer, plan.updates[-1])
+
+
+def record_update(plan: Calls, optimizer: Optimizer, update: Update) -> None:
+    """With the options that the group has now, the call is appended; its step stands in the array."""
+    number = None if update.step is None else int(update.step[0]) - 1
+    arrays = [array_of(p) for p in update.params]
+    with ops.recording() as calls:
+        optimizer._update(update.group, arrays, update.grads, update.states, number)
+    if len(calls) != 1:
+        raise NotAChain("its optimizer needs more than one call for a group")
+    name, arguments = calls[0]
+    if update.step is not None and "step" in KERNELS[name]:
+        at = KERNELS[name].index("step")
+        arguments = (*arguments[:at], update.step, *arguments[at + 1 :])
+    if update.index == len(plan.calls):
+        plan.calls.append((name, arguments))
+    else:
+        plan.calls[update.index] = name, arguments

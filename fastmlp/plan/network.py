@@ -1,0 +1,255 @@
+"""fastmlp.compile: a model with its loss and its optimizer, whose step is one native call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor
+from ..checks import Array, integer, number, output
+from ..creation import Generator, default_generator
+from ..grad_mode import enable_grad, no_grad
+from ..nn import Module
+from ..nn.utils import clip_grad_norm_
+from ..optim import Optimizer
+from ..tape import array_of, look_at, wrap
+from .explain import explain
+from .plans import Prediction, Step
+from .trace import NotAChain
+
+ROWS = 1024  # of a prediction, at a time
+
+
+class Network:
+    """What `fastmlp.compile` gives.
+
+    The model's parameters, buffers and modes, and the optimizer's options and state are looked at in each call: whoever
+    changes them changes what happens next. What a plan cannot do is done layer by layer, with the same result;
+    `explain()` says what and why.
+
+    Several threads may use one network; their calls come one after the other.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        optimizer: Optimizer | None = None,
+        clip_grad_norm: float | None = None,
+    ) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"model: expected a Module, got {_kind(model)}")
+        if loss is not None and (not callable(loss) or isinstance(loss, type)):
+            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {_kind(loss)}")
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected one such as optim.Adam(model.parameters()), got {_kind(optimizer)}")
+        if clip_grad_norm is not None and not number("clip_grad_norm", clip_grad_norm) > 0:
+            raise ValueError(f"clip_grad_norm: expected a number > 0, got {clip_grad_norm}")
+        self.model, self.loss, self.optimizer, self.clip_grad_norm = model, loss, optimizer, clip_grad_norm
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.RLock()
+        self._steps: dict[Any, Step] = {}
+        self._predictions: dict[Any, Prediction] = {}
+        self.reason: str | None = None  # why the layers run one by one, if they do
+
+    # ----------------------------------------------------------------------------------------------- training
+
+    def step(self, x: Any, y: Any) -> float:
+        """One step of training on inputs x (m, ...) and targets y. -> the loss
+
+        x, y: arrays or tensors, as model and loss take them. Errors are theirs; parameters and the optimizer's state
+        are then as they were.
+        """
+        if self.loss is None or self.optimizer is None:
+            raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
+        with self._lock:
+            xa, ya = _array(x), _array(y)
+            if ya.dtype.kind in "iu":
+                ya = ya.astype(np.int64, copy=False)  # as kernels take labels
+            plan = self._step_plan(xa, ya)
+            return self._eager_step(x, y) if plan is None else plan.run(xa, ya)
+
+    def _step_plan(self, x: Array, y: Array) -> Step | None:
+        """For arrays of such shapes, made now if there is none. None: the layers run one by one."""
+        if not (x.flags.c_contiguous and y.flags.c_contiguous) or x.size == 0:
+            return None
+        key = x.shape, x.dtype, y.shape, y.dtype
+        plan = self._steps.get(key)
+        if plan is not None and plan.is_fresh():
+            return plan
+        assert self.optimizer is not None
+        self.reason = None
+        try:
+            if not self._has_state():
+                return None  # the first step is the optimizer's own
+            plan = Step(self.model, self.loss, self.optimizer, self.clip_grad_norm, x, y)
+        except NotAChain as e:
+            self.reason = str(e)
+            return None
+        self._steps[key] = plan
+        return plan
+
+    def _has_state(self) -> bool:
+        """Does the optimizer remember all that it ever will?"""
+        assert self.optimizer is not None
+        return all(
+            set(self.optimizer._fresh(array_of(p), group)) <= set(self.optimizer.state.get(p, ()))
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+            if p.requires_grad
+        )
+
+    def _eager_step(self, x: Any, y: Any) -> float:
+        assert self.optimizer is not None and self.loss is not None
+        self.optimizer.zero_grad()
+        try:
+            with enable_grad():
+                loss = self.loss(self.model(_tensor(x)), _tensor(y))
+                value = float(loss.item())
+                loss.backward()
+            if self.clip_grad_norm is not None:
+                clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad()
+        return value
+
+    def fit_epoch(self, x: Any, y: Any, batch_size: int = 32, shuffle: bool = True, seed: int | None = None) -> float:
+        """A step for each batch of the rows of x and y, the last one as it comes. -> the mean loss of the rows
+
+        shuffle: in another order each time, from the generator that `fastmlp.manual_seed` starts, or from `seed`.
+        """
+        xa, ya = _array(x), _array(y)
+        rows = _rows(xa, ya)
+        if integer("batch_size", batch_size) < 1:
+            raise ValueError(f"batch_size: expected an int >= 1, got {batch_size}")
+        generator = default_generator if seed is None else Generator().manual_seed(seed)
+        order = generator.rng.permutation(rows) if shuffle else None
+        total = 0.0
+        for begin in range(0, rows, batch_size):
+            some: Any = slice(begin, begin + batch_size) if order is None else order[begin : begin + batch_size]
+            batch = xa[some]
+            total += self.step(batch, ya[some]) * len(batch)
+        return total / rows
+
+    # -------------------------------------------------------------------------------------------------- using
+
+    def predict(self, x: Any, out: Array | None = None) -> Any:
+        """What the model says to x (m, ...), in evaluation mode: (m, ...), an array for an array, else a Tensor.
+
+        out: an array to write it into.
+        """
+        with self._lock:
+            xa = _array(x)
+            plan = self._prediction_plan(xa)
+            if plan is None:
+                y = self._eager_prediction(x)
+                if out is not None:
+                    output(out, y.shape, y.dtype, (xa,))[...] = y
+                    y = out
+            else:
+                y = plan.run(xa, out)
+        return wrap(y) if isinstance(x, Tensor) else y
+
+    def _prediction_plan(self, x: Array) -> Prediction | None:
+        if not x.flags.c_contiguous or x.size == 0:
+            return None
+        key = x.shape, x.dtype
+        plan = self._predictions.get(key)
+        if plan is not None and plan.is_fresh():
+            return plan
+        self.reason = None
+        try:
+            plan = Prediction(self.model, x)
+        except NotAChain as e:
+            self.reason = str(e)
+            return None
+        self._predictions[key] = plan
+        return plan
+
+    @no_grad()
+    def _eager_prediction(self, x: Any) -> Array:
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            return array_of(self.model(_tensor(x)))
+        finally:
+            for module, training in modes:
+                module.training = training
+
+    def evaluate(self, x: Any, y: Any, batch_size: int = ROWS) -> float:
+        """The mean loss of the rows of x and y, in evaluation mode."""
+        if self.loss is None:
+            raise RuntimeError("evaluate: compile(model, loss) gives a network that has a loss")
+        xa, ya = _array(x), _array(y)
+        rows, total = _rows(xa, ya), 0.0
+        for begin in range(0, rows, batch_size):
+            some = slice(begin, begin + batch_size)
+            prediction = self.predict(xa[some])
+            with no_grad():
+                total += float(self.loss(wrap(prediction), wrap(ya[some])).item()) * len(prediction)
+        return total / rows
+
+    # ------------------------------------------------------------------------------------------------- itself
+
+    def explain(self) -> str:
+        """The plans as text: the kernels of each layer, what they compute and move, and what that takes at least."""
+        return explain(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("model", "loss", "optimizer", "clip_grad_norm")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __repr__(self) -> str:
+        return f"Network({self.model!r}, {self.loss!r}, {type(self.optimizer).__name__})"
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _array(x: Any) -> Array:
+    return array_of(x) if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else look_at(np.asarray(x))
+
+
+def _rows(x: Array, y: Array) -> int:
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise ValueError(f"y: expected as many rows as x, of shape {x.shape}, has, got shape {y.shape}")
+    if not len(x):
+        raise ValueError(f"x: expected at least one row, got shape {x.shape}")
+    return len(x)
+
+
+def compile(
+    model: Module,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    optimizer: Optimizer | None = None,
+    *,
+    clip_grad_norm: float | None = None,
+) -> Network:
+    """The model, with loss and optimizer for training, so that a step or a prediction is one call into native code.
+
+    Parameters
+    ----------
+    model : a Module in which one layer follows the other; any other runs layer by layer
+    loss, optimizer : for training; a loss of fastmlp.nn, an optimizer of the model's parameters
+    clip_grad_norm : the gradients' total norm is made no more than this
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+    return Network(model, loss, optimizer, clip_grad_norm)

@@ -1,0 +1,30 @@
+"""Calls of kernels that are run again and again."""
+
+from importlib import import_module
+
+import numpy as np
+
+
+def address(a):
+    """Where an array begins; None of anything else."""
+    return a.__array_interface__["data"][0] if isinstance(a, np.ndarray) else None
+
+
+class Program:
+    """As in kernels/contract.py."""
+
+    def __init__(self, calls, slots):
+        self.calls, self.slots = list(calls), list(slots)
+
+    def run(self, *arrays):
+        kernels = import_module(__package__)
+        given = {address(slot): array for slot, array in zip(self.slots, arrays)}
+        for i, (name, arguments) in enumerate(self.calls):
+            now = [given[address(a)].reshape(a.shape) if address(a) in given else a for a in arguments]
+            found = getattr(kernels, name)(*now)
+            if found is not None and found >= 0:
+                return i
+        return -1
+
+    def replace(self, index, arguments):
+        self.calls[index] = self.calls[index][0], arguments

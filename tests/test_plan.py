@@ -1,0 +1,526 @@
+"""The compiled network does what the layers do one by one: same numbers, same errors, same reactions to changes."""
+
+import copy
+import pickle
+import re
+import threading
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from fastmlp import nn, optim
+from fastmlp.nn import functional as F
+from fastmlp.optim import lr_scheduler
+
+RNG = np.random.default_rng(0)
+M, K, C = 12, 5, 3
+X = RNG.normal(size=(M, K))
+LABELS = RNG.integers(0, C, M)
+
+
+class Written(nn.Module):
+    """A forward written by the user."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(K, 7), nn.Linear(7, C)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x.flatten(1))))
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(K, K), nn.Linear(K, C)
+
+    def forward(self, x):
+        return self.fc2(x + F.relu(self.fc1(x)))
+
+
+def chain(*layers, out=C):
+    return lambda: nn.Sequential(nn.Linear(K, 8), *copy.deepcopy(layers), nn.Linear(8, out))
+
+
+MODELS = {
+    "written": Written,
+    "relu": chain(nn.ReLU()),
+    "one layer": lambda: nn.Sequential(nn.Linear(K, C)),
+    "no bias": lambda: nn.Sequential(nn.Linear(K, 8, bias=False), nn.Tanh(), nn.Linear(8, C, bias=False)),
+    "two activations": chain(nn.ELU(), nn.SiLU(), nn.Hardshrink(0.1)),
+    "prelu": chain(nn.PReLU()),
+    "prelu of channels": chain(nn.PReLU(8)),
+    "layer norm": chain(nn.LayerNorm(8), nn.GELU()),
+    "layer norm first": lambda: nn.Sequential(nn.LayerNorm(K), nn.Linear(K, C)),
+    "batch norm": chain(nn.BatchNorm1d(8), nn.ReLU()),
+    "batch norm, average": chain(nn.BatchNorm1d(8, momentum=None), nn.ReLU()),
+    "batch norm, untracked": chain(nn.BatchNorm1d(8, affine=False, track_running_stats=False)),
+    "inplace": chain(nn.BatchNorm1d(8), nn.ReLU(inplace=True)),
+    "dropout": chain(nn.ReLU(), nn.Dropout(0.3)),
+    "two dropouts": lambda: nn.Sequential(nn.Dropout(0.2), nn.Linear(K, 8), nn.Dropout(0.5), nn.Linear(8, C)),
+    "softmax inside": chain(nn.Softmax(1)),
+    "nested": chain(nn.Sequential(nn.LeakyReLU(0.3), nn.Identity(), nn.Linear(8, 8), nn.Sigmoid())),
+    "residual": Residual,
+    "glu": lambda: nn.Sequential(nn.Linear(K, 8), nn.GLU(), nn.Linear(4, C)),
+}
+
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, 0.1),
+    "momentum": lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda p: optim.Adam(p, 0.01, amsgrad=True),
+    "adamw": lambda p: optim.AdamW(p, 0.01),
+    "rmsprop": lambda p: optim.RMSprop(p, 0.01, momentum=0.5, centered=True),
+    "adagrad": lambda p: optim.Adagrad(p, 0.05, lr_decay=0.1),
+    "adadelta": lambda p: optim.Adadelta(p),
+    "nadam": lambda p: optim.NAdam(p, 0.01),
+    "radam": lambda p: optim.RAdam(p, 0.05),
+}
+
+UNIT = 1 / (1 + np.exp(-RNG.normal(size=(M, C))))
+#: loss -> what stands after the last layer, targets
+LOSSES = {
+    "cross entropy": (nn.CrossEntropyLoss(), None, LABELS),
+    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum"), None, LABELS),
+    "weighted": (nn.CrossEntropyLoss([0.5, 1.0, 2.0], ignore_index=2), None, LABELS),
+    "probabilities": (nn.CrossEntropyLoss(), None, UNIT / UNIT.sum(1, keepdims=True)),
+    "nll": (nn.NLLLoss(), nn.LogSoftmax(1), LABELS),
+    "mse": (nn.MSELoss(), None, UNIT),
+    "l1": (nn.L1Loss(reduction="sum"), None, UNIT),
+    "huber": (nn.HuberLoss(delta=0.3), None, UNIT),
+    "smooth l1": (nn.SmoothL1Loss(beta=0.3), None, UNIT),
+    "bce": (nn.BCELoss(), nn.Sigmoid(), UNIT),
+    "bce, weighted": (nn.BCELoss(np.array([[0.5, 1.0, 2.0]])), nn.Sigmoid(), UNIT),
+    "logits": (nn.BCEWithLogitsLoss(pos_weight=[1.0, 2.0, 3.0]), None, UNIT),
+    "kl": (nn.KLDivLoss(reduction="batchmean"), nn.LogSoftmax(1), UNIT / UNIT.sum(1, keepdims=True)),
+    "a function": (F.mse_loss, None, UNIT),
+}
+
+EAGER = {"residual": "add\\(\\) is not a layer", "glu": "multiply\\(\\) is not a layer"}
+
+
+def training(make_model, make_optimizer=OPTIMIZERS["adam"], loss=None, dtype=np.float32):
+    """model, loss, optimizer; twice the same for the same arguments"""
+    fm.manual_seed(1)
+    model = make_model().to(dtype)
+    loss = copy.deepcopy(nn.CrossEntropyLoss() if loss is None else loss)
+    if isinstance(loss, nn.Module):
+        loss.to(dtype)
+    return model, loss, make_optimizer(model.parameters())
+
+
+def plainly(model, loss, optimizer, x, y):
+    optimizer.zero_grad()
+    value = loss(model(fm.tensor(x)), fm.tensor(y))
+    value.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return value.item()
+
+
+def everything(model, optimizer):
+    """All numbers that a step may change."""
+    found = {name: t.detach().numpy().copy() for name, t in model.state_dict().items()}
+    for i, state in optimizer.state_dict()["state"].items():
+        found |= {f"{i} {key}": copy.copy(value) for key, value in state.items()}
+    return found
+
+
+def same(a, b):
+    assert list(a) == list(b)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def compare(parts, others, x, y, steps=20):
+    """A compiled and a plain training, from the same state with the same numbers."""
+    net = fm.compile(*parts)
+    fm.manual_seed(2)
+    ours = [net.step(x, y) for _ in range(steps)]
+    fm.manual_seed(2)
+    theirs = [plainly(*others, x, y) for _ in range(steps)]
+    np.testing.assert_array_equal(ours, theirs)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+    assert all(p.grad is None for p in parts[0].parameters())
+    return net
+
+
+# ------------------------------------------------------------------------------------------- the same numbers
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", MODELS)
+def test_models(on_each_backend, name, dtype):
+    net = compare(*(training(MODELS[name], dtype=dtype) for _ in range(2)), X.astype(dtype), LABELS)
+    if name in EAGER:
+        assert re.search(EAGER[name], net.reason) and EAGER[name].replace("\\", "") in net.explain()
+    else:
+        assert net.reason is None and net._steps
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(on_each_backend, name):
+    net = compare(*(training(Written, OPTIMIZERS[name]) for _ in range(2)), X.astype("f"), LABELS)
+    assert net._steps
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(on_each_backend, name):
+    loss, last, y = LOSSES[name]
+    y = y.astype("f") if y.dtype.kind == "f" else y
+
+    def model():
+        return nn.Sequential(Written(), *([last] if last else []))
+
+    net = compare(*(training(model, loss=loss) for _ in range(2)), X.astype("f"), y)
+    assert net._steps
+
+
+def groups(p):
+    first, *rest = p
+    return optim.Adam([{"params": [first], "lr": 0.05}, {"params": rest, "weight_decay": 0.1}], 0.01)
+
+
+def test_groups_of_parameters(on_each_backend):
+    compare(training(Written, groups), training(Written, groups), X.astype("f"), LABELS)
+
+
+def test_any_number_of_threads():
+    before = fm.get_num_threads()
+    ends = []
+    try:
+        for threads in (1, 2, 3, 7):
+            fm.set_num_threads(threads)
+            parts = training(lambda: nn.Sequential(nn.Linear(50, 300), nn.ReLU(), nn.Dropout(0.2), nn.Linear(300, 10)))
+            net, rng = fm.compile(*parts), np.random.default_rng(0)
+            fm.manual_seed(2)
+            for _ in range(3):
+                net.step(rng.normal(size=(400, 50)).astype("f"), rng.integers(0, 10, 400))
+            ends.append(everything(parts[0], parts[2]))
+    finally:
+        fm.set_num_threads(before)
+    for end in ends[1:]:
+        same(ends[0], end)
+
+
+# -------------------------------------------------------------------------------------------- what changes
+
+
+def set_lr(model, loss, optimizer):
+    optimizer.param_groups[0]["lr"] = 0.5
+
+
+def scheduled(model, loss, optimizer):
+    lr_scheduler.ExponentialLR(optimizer, 0.1).step()
+
+
+def by_hand(model, loss, optimizer):
+    with fm.no_grad():
+        model[0].weight.mul_(0.5)
+
+
+def through_numpy(model, loss, optimizer):
+    model[2].bias.detach().numpy()[:] = 1
+
+
+def loaded(model, loss, optimizer):
+    model.load_state_dict({name: t * 0.5 for name, t in model.state_dict().items()})
+
+
+def optimizer_loaded(model, loss, optimizer):
+    state = optimizer.state_dict()
+    for kept in state["state"].values():
+        kept["exp_avg"] = kept["exp_avg"] * 2
+    optimizer.load_state_dict(state)
+
+
+def in_evaluation(model, loss, optimizer):
+    model.eval()
+
+
+def frozen(model, loss, optimizer):
+    model[0].weight.requires_grad_(False)
+
+
+def all_but_one_frozen(model, loss, optimizer):
+    for p in (model[0].weight, model[0].bias, model[2].weight):
+        p.requires_grad_(False)
+
+
+def another_layer(model, loss, optimizer):
+    fm.manual_seed(9)
+    model[2] = nn.Linear(8, C)
+    optimizer.add_param_group({"params": list(model[2].parameters())})
+
+
+def one_layer_more(model, loss, optimizer):
+    fm.manual_seed(9)
+    model.append(nn.Linear(C, C))
+
+
+def other_memory(model, loss, optimizer):
+    model[0].weight.data = fm.tensor(np.full((8, K), 0.25, np.float32))
+
+
+def of_the_loss(model, loss, optimizer):
+    loss.label_smoothing = 0.2
+
+
+def weights_of_the_loss(model, loss, optimizer):
+    loss.weight.mul_(fm.tensor([3.0, 1.0, 2.0]))
+
+
+def with_a_hook(model, loss, optimizer):
+    model[0].register_forward_hook(lambda module, inputs, output: output * 2)
+
+
+def a_state_forgotten(model, loss, optimizer):
+    del optimizer.state[model[0].weight]
+
+
+CHANGES = [
+    *(set_lr, scheduled, by_hand, through_numpy, loaded, optimizer_loaded, in_evaluation, frozen, all_but_one_frozen),
+    *(another_layer, one_layer_more, other_memory, of_the_loss, weights_of_the_loss, with_a_hook, a_state_forgotten),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_changed_between_steps_is_honoured(change):
+    def model():
+        return nn.Sequential(nn.Linear(K, 8), nn.Dropout(0.3), nn.Linear(8, C))
+
+    loss = nn.CrossEntropyLoss([1.0, 2.0, 3.0])
+    parts, others = training(model, loss=loss), training(model, loss=loss)
+    x = X.astype("f")
+    net = fm.compile(*parts)
+    for which in (0, 1):
+        fm.manual_seed(2)
+        for step in range(6):
+            if step == 3:
+                change(*(parts, others)[which])
+            if which:
+                plainly(*others, x, LABELS)
+            else:
+                net.step(x, LABELS)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
+def test_batches_of_other_sizes():
+    parts, others = training(Written), training(Written)
+    net = fm.compile(*parts)
+    for rows in (12, 5, 12, 1, 5, 12):
+        x, y = X[:rows].astype("f"), LABELS[:rows]
+        assert net.step(x, y) == plainly(*others, x, y)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
+LAYOUTS = {
+    "negative strides": X[:, ::-1].astype("f")[:, ::-1],
+    "Fortran": np.asfortranarray(X.astype("f")),
+    "more axes": X.astype("f").reshape(M, 1, K),
+}
+
+
+@pytest.mark.parametrize("x", LAYOUTS.values(), ids=LAYOUTS)
+def test_inputs_of_other_layouts(x):
+    parts, others = training(Written), training(Written)
+    net = fm.compile(*parts)
+    for _ in range(3):
+        assert net.step(x, LABELS.astype(np.int32)) == plainly(*others, x.astype("f4"), LABELS)
+
+
+def test_tensors_too():
+    parts, others = training(Written), training(Written)
+    net = fm.compile(*parts)
+    x, y = fm.tensor(X.astype("f")), fm.tensor(LABELS)
+    assert [net.step(x, y) for _ in range(3)] == [plainly(*others, X.astype("f"), LABELS) for _ in range(3)]
+
+
+# -------------------------------------------------------------------------------------------------- errors
+
+WRONG = {
+    "features": (X[:, :4].astype("f"), LABELS),
+    "rows": (X.astype("f"), LABELS[:5]),
+    "a label": (X.astype("f"), np.where(np.arange(M) == 7, 3, LABELS)),
+    "a negative label": (X.astype("f"), np.where(np.arange(M) == 7, -1, LABELS)),
+    "probabilities": (X.astype("f"), UNIT),
+    "precision": (X, LABELS),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_errors_are_those_of_the_layers(on_each_backend, wrong):
+    parts, others = training(Written), training(Written)
+    net = fm.compile(*parts)
+    for _ in range(2):
+        net.step(X.astype("f"), LABELS), plainly(*others, X.astype("f"), LABELS)
+    before = everything(parts[0], parts[2])
+    with pytest.raises(Exception) as theirs:
+        plainly(*others, *WRONG[wrong])
+    for _ in range(2):
+        with pytest.raises(theirs.type) as ours:
+            net.step(*WRONG[wrong])
+        assert str(ours.value) == str(theirs.value)
+    same(everything(parts[0], parts[2]), before)
+    assert net.step(X.astype("f"), LABELS) == plainly(*others, X.astype("f"), LABELS)
+
+
+def test_what_is_no_probability(on_each_backend):
+    def model():
+        return nn.Linear(K, C)
+
+    parts = training(model, loss=nn.BCELoss(), make_optimizer=lambda p: optim.NAdam(p, 0.01))
+    with fm.no_grad():
+        nn.init.ones_(parts[0].weight), nn.init.constant_(parts[0].bias, 0.5)
+    net, x, y = fm.compile(*parts), X.astype("f"), UNIT.astype("f")
+    net.step(0 * x, y), net.step(0 * x, y)
+    before = everything(parts[0], parts[2])
+    with pytest.raises(ValueError, match=r"input\[0, \d\] is .*: expected 0 to 1; for logits"):
+        net.step(x * 1000, y)
+    with pytest.raises(ValueError, match=r"target\[2, 1\] is nan: expected 0 to 1"):
+        net.step(0 * x, np.where(np.arange(M * C).reshape(M, C) == 7, np.nan, y).astype("f"))
+    same(everything(parts[0], parts[2]), before)
+
+
+@pytest.mark.parametrize(
+    "make, error, match",
+    [
+        (lambda m, o: fm.compile(nn.Linear), TypeError, "model: expected a Module, got the class Linear"),
+        (lambda m, o: fm.compile(m, nn.MSELoss, o), TypeError, "loss: expected a function .* got the class MSELoss"),
+        (lambda m, o: fm.compile(m, nn.MSELoss(), optim.Adam), TypeError, "optimizer: expected one such as .* Adam"),
+        (lambda m, o: fm.compile(m, nn.MSELoss(), o, clip_grad_norm=0), ValueError, "clip_grad_norm: expected .* 0"),
+        (lambda m, o: fm.compile(m).step(X, UNIT), RuntimeError, r"step: compile\(model, loss, optimizer\)"),
+        (lambda m, o: fm.compile(m).evaluate(X, UNIT), RuntimeError, r"evaluate: compile\(model, loss\)"),
+        (lambda m, o: fm.compile(m, nn.MSELoss(), o).fit_epoch(X, UNIT[:3]), ValueError, "y: expected as many rows"),
+        (lambda m, o: fm.compile(m, nn.MSELoss(), o).fit_epoch(X, UNIT, 0), ValueError, "batch_size: expected .* 0"),
+        (lambda m, o: fm.compile(m).predict(X.astype("f"), np.empty((M, 4), "f")), ValueError, "out: expected shape"),
+        (lambda m, o: fm.compile(m).predict(X.astype("f"), np.empty((M, C))), TypeError, "out: expected float32"),
+    ],
+)
+def test_what_compile_and_its_methods_refuse(make, error, match):
+    model = nn.Linear(K, C)
+    with pytest.raises(error, match=match):
+        make(model, optim.SGD(model.parameters(), 0.1))
+
+
+# ---------------------------------------------------------------------------------------------- predictions
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("rows", [1, 5, 12])
+def test_predictions(on_each_backend, name, rows):
+    if rows == 1 and "untracked" in name:
+        pytest.skip("one row has no statistics")
+    model, loss, optimizer = training(MODELS[name])
+    for _ in range(3):
+        plainly(model, loss, optimizer, X.astype("f"), LABELS)  # so that batch norm has seen something
+    net, x = fm.compile(model), X[:rows].astype("f")
+    modes = [m.training for m in model.modules()]
+    for _ in range(2):
+        y = net.predict(x)
+        assert [m.training for m in model.modules()] == modes
+        model.eval()
+        with fm.no_grad():
+            expected = model(fm.tensor(x)).numpy()
+        model.train()
+        np.testing.assert_array_equal(y, expected)
+        plainly(model, loss, optimizer, X.astype("f"), LABELS)  # the next prediction is another
+    again = net.predict(fm.tensor(x))
+    assert isinstance(again, fm.Tensor) and not again.requires_grad
+    assert y is not again and not np.shares_memory(y, net.predict(x))
+
+
+def test_predictions_into_an_array():
+    model = Written()
+    net, x = fm.compile(model), X.astype("f")
+    expected = net.predict(x)
+    for out in (np.empty((M, C), "f"), np.empty((C, M), "f").T, np.empty((M, 2 * C), "f")[:, ::2]):
+        assert net.predict(x, out) is out
+        np.testing.assert_array_equal(out, expected)
+    with pytest.raises(ValueError, match="out: overlaps another argument"):
+        net.predict(x, x[:, :C])
+
+
+def test_evaluation_and_epochs_are_the_loops_they_stand_for():
+    parts, others = training(MODELS["dropout"]), training(MODELS["dropout"])
+    net, x = fm.compile(*parts), X.astype("f")
+    fm.manual_seed(3)
+    ours = net.fit_epoch(x, LABELS, 5)
+    fm.manual_seed(3)
+    order = fm.creation.default_generator.rng.permutation(M)
+    batches = [order[i : i + 5] for i in range(0, M, 5)]
+    theirs = sum(plainly(*others, x[b], LABELS[b]) * len(b) for b in batches) / M
+    assert ours == pytest.approx(theirs, rel=1e-12)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+    parts[0].eval()
+    with fm.no_grad():
+        expected = parts[1](parts[0](fm.tensor(x)), fm.tensor(LABELS)).item()
+    assert net.evaluate(x, LABELS, 5) == pytest.approx(expected, rel=1e-6)
+    assert net.fit_epoch(x, LABELS, 5, seed=1) != net.fit_epoch(x, LABELS, 5, shuffle=False)
+
+
+# --------------------------------------------------------------------------------------------------- itself
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
+def test_copies_go_on_alike(twin):
+    net = fm.compile(*training(Written))
+    x = X.astype("f")
+    for _ in range(3):
+        net.step(x, LABELS)
+    other = twin(net)
+    assert [net.step(x, LABELS) for _ in range(3)] == [other.step(x, LABELS) for _ in range(3)]
+    np.testing.assert_array_equal(net.predict(x), other.predict(x))
+    assert net.model is not other.model
+
+
+def test_several_threads_take_turns():
+    net, x = fm.compile(*training(Written)), X.astype("f")
+    raised = []
+
+    def work():
+        try:
+            for _ in range(200):
+                assert np.isfinite(net.step(x, LABELS))
+                net.predict(x)
+        except BaseException as e:
+            raised.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not raised
+    assert {state["step"] for state in net.optimizer.state.values()} == {800}
+
+
+def test_the_model_waits_for_nobody():
+    """What waits to be computed with the old weights is computed before they change."""
+    parts = training(lambda: nn.Linear(K, C))
+    net, x = fm.compile(*parts), fm.tensor(X.astype("f"))
+    for _ in range(3):
+        with fm.no_grad():
+            expected = parts[0](x).tolist()
+            waiting = parts[0](x)
+        net.step(x, fm.tensor(LABELS))
+        assert waiting.tolist() == expected
+
+
+def test_a_tape_that_needs_the_old_weights_notices():
+    parts = training(Written)
+    net, x = fm.compile(*parts), X.astype("f")
+    net.step(x, LABELS)
+    y = parts[0](fm.tensor(x)).sum()
+    net.step(x, LABELS)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_explain():
+    net = fm.compile(*training(Written))
+    assert "no plan yet" in net.explain()
+    net.step(X.astype("f"), LABELS), net.step(X.astype("f"), LABELS)
+    net.predict(X.astype("f"))
+    text = net.explain()
+    assert "step" in text and "predict" in text and "linear_backward" in text
