@@ -20,7 +20,7 @@ def rooms(names):
 ROOMS = {
     "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
     | rooms("data io metrics plan plots train utils devices cuda"),
-    "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation nn optim") | {CONTRACT},
+    "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation io nn optim") | {CONTRACT},
     "fastmlp.optim": rooms("ops checks autograd tape grad_mode"),
     "fastmlp.nn": rooms("ops checks autograd tape waiting grad_mode creation devices") | {CONTRACT},
     "fastmlp.functions": rooms("autograd tape gradients nn"),

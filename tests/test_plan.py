@@ -522,5 +522,69 @@ def test_explain():
     assert "no plan yet" in net.explain()
     net.step(X.astype("f"), LABELS), net.step(X.astype("f"), LABELS)
     net.predict(X.astype("f"))
-    text = net.explain()
-    assert "step" in text and "predict" in text and "linear_backward" in text
+    step, prediction = net.explain().split("\n\n")
+    lines = step.splitlines()
+    assert lines[0] == "step, x (12, 5) float32"
+    assert lines[1].split() == "kernel m x k -> n activation MFLOP KiB".split()
+    assert lines[2].split() == "linear_forward 12 x 5 -> 7 gelu 0.001 1.1".split()
+    assert [line.split()[0] for line in lines[2:]] == [
+        *("linear_forward", "linear_forward", "find_bad_label", "cross_entropy", "linear_backward", "linear_backward"),
+        *("adam", "together"),
+    ]
+    assert prediction.startswith("predict, x (12, 5) float32") and "adam" not in prediction
+
+
+# ------------------------------------------------------------------------------- between gradients and update
+
+
+@pytest.mark.parametrize("options", [{"clip_grad_norm": 0.1}, {"clip_grad_value": 0.01}, {"accumulate": 3}], ids=str)
+@pytest.mark.parametrize("name", ["written", "residual"])
+def test_gradients_clipped_or_summed(options, name):
+    parts, others = training(MODELS[name]), training(MODELS[name])
+    net, x, steps = fm.compile(*parts, **options), X.astype("f"), options.get("accumulate", 1)
+    model, loss, optimizer = others
+    for step in range(1, 13):
+        value = loss(model(fm.tensor(x)), fm.tensor(LABELS))
+        value.backward()
+        assert net.step(x, LABELS) == value.item()
+        if step % steps == 0:
+            if "clip_grad_norm" in options:
+                nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+            if "clip_grad_value" in options:
+                nn.utils.clip_grad_value_(model.parameters(), 0.01)
+            optimizer.step()
+            optimizer.zero_grad()
+        same(everything(parts[0], parts[2]), everything(model, optimizer))
+    assert bool(net._steps) is (name == "written")
+
+
+# --------------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in EAGER])
+def test_a_saved_network_predicts_alike(tmp_path, name, suffix):
+    model, loss, optimizer = training(MODELS[name])
+    for _ in range(3):
+        plainly(model, loss, optimizer, X.astype("f"), LABELS)
+    net, path = fm.compile(model), tmp_path / f"net.{suffix}"
+    net.save(path)
+    again = fm.Network.load(path)
+    np.testing.assert_array_equal(again.predict(X.astype("f")), net.predict(X.astype("f")))
+    assert again.reason is None and not again.model.training
+
+
+def test_what_cannot_be_saved_or_loaded(tmp_path):
+    with pytest.raises(RuntimeError, match=r"save: the model is no chain of layers: add\(\) is not a layer"):
+        fm.compile(Residual()).save(tmp_path / "net.npz")
+    fm.save(Written().state_dict(), tmp_path / "state.npz")
+    with pytest.raises(ValueError, match=r"state\.npz: expected a file that Network.save wrote"):
+        fm.Network.load(tmp_path / "state.npz")
+    linear = {"kind": "linear", "activation": "relu", "weight": np.ones((2, K))}
+    for entry in (
+        *({"kind": "convolution"}, {"king": "linear"}, linear | {"weight": "w"}, linear | {"activation": "rely"}),
+        *({"kind": "linear"}, {"kind": "prelu"}, {"kind": "activation"}, linear | {"params": {"alpha": 1.0}}),
+    ):
+        fm.save({"format": "fastmlp predictor 1", "layers": [entry]}, tmp_path / "bad.npz")
+        with pytest.raises(ValueError, match=r"bad\.npz: its layers are damaged"):
+            fm.Network.load(tmp_path / "bad.npz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -326,3 +327,15 @@ _KINDS = ("_parameters", "_buffers", "_modules")
 
 def _values(value: Any) -> Any:
     return array_of(value) if isinstance(value, Tensor) else value
+
+
+@contextmanager
+def evaluation(model: Module) -> Iterator[None]:
+    """Within the block the model is in evaluation mode; afterwards each of its modules is as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

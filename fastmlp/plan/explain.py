@@ -4,20 +4,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fastmlp.kernels.contract import KERNELS
+
+from .. import ops
+
 if TYPE_CHECKING:
     from .network import Network
 
+HEADER = f"{'kernel':<22}{'m x k -> n':>24}{'activation':>14}{'MFLOP':>10}{'KiB':>10}"
+
 
 def explain(network: Network) -> str:
+    """A table for each plan: its kernels, the multiplications and additions of products, the bytes of all arrays."""
     lines = []
     if network.reason is not None:
-        lines.append(f"runs layer by layer: {network.reason}")
+        lines += [f"runs layer by layer: {network.reason}", ""]
+    if network._updates_later and network.optimizer is not None:
+        lines += ["gradients are clipped or summed: the update is a call of the optimizer's own", ""]
     for name, plans in (("step", network._steps), ("predict", network._predictions)):
         for key, plan in plans.items():
-            lines.append(f"{name}, x {key[0]}: {len(plan.calls.calls)} kernels")
-            lines += [f"  {kernel:<20} {_shapes(arguments)}" for kernel, arguments in plan.calls.calls]
-    return "\n".join(lines or ["no plan yet: the first step or prediction makes one"])
+            lines += [f"{name}, x {key[0]} {key[1]}", HEADER, *_table(plan.calls.calls), ""]
+    return "\n".join(lines[:-1] if lines else ["no plan yet: the first prediction, or the second step, makes one"])
 
 
-def _shapes(arguments: tuple[Any, ...]) -> str:
-    return " ".join(str(a.shape) for a in arguments if hasattr(a, "shape"))
+def _table(calls: list[ops.Call]) -> list[str]:
+    rows, total = [], np.zeros(2)
+    for kernel, arguments in calls:
+        named = dict(zip(KERNELS[kernel], arguments))
+        cost = np.array([_flops(kernel, named) / 1e6, _bytes(arguments) / 1024])
+        total += cost
+        act = named["act"].name if "act" in named else ""
+        rows.append(f"{kernel:<22}{_shape(kernel, named):>24}{act:>14}{cost[0]:>10.3f}{cost[1]:>10.1f}")
+    return [*rows, f"{'together':<22}{'':>24}{'':>14}{total[0]:>10.3f}{total[1]:>10.1f}"]
+
+
+def _shape(kernel: str, named: dict[str, Any]) -> str:
+    if kernel.startswith("linear"):
+        m, k, n = _sizes(named)
+        return f"{m} x {k} -> {n}"
+    first = next((a for a in named.values() if isinstance(a, np.ndarray)), None)
+    if first is None or ("params" in named and isinstance(named["params"], list)):
+        return f"{sum(a.size for a in named['params'])} parameters"
+    return " x ".join(map(str, first.shape))
+
+
+def _sizes(named: dict[str, Any]) -> tuple[int, int, int]:
+    rows = named["x"] if named.get("dy") is None else named["dy"]
+    w = named["w"]
+    return len(rows), w.shape[1], w.shape[0]
+
+
+def _flops(kernel: str, named: dict[str, Any]) -> float:
+    """Of matrix products: two for each multiply-add."""
+    if not kernel.startswith("linear"):
+        return 0.0
+    m, k, n = _sizes(named)
+    products = 1 if kernel == "linear_forward" else sum(named[name] is not None for name in ("dx", "dw"))
+    return 2.0 * m * k * n * products
+
+
+def _bytes(arguments: tuple[Any, ...]) -> int:
+    arrays = [a for item in arguments for a in (item if isinstance(item, list) else [item])]
+    return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))

@@ -23,7 +23,7 @@ from ..tape import array_of, wrap
 from .trace import Layer, NotAChain
 
 Gradients = list[tuple[Tensor, Array]]
-#: (dy, is dx wanted?) -> dx; the gradients of the layer's parameters are appended
+#: (dy, is dx wanted?) -> dx; the gradients of the layer's parameters are appended to plan.gradients
 Backward = Callable[[Array, bool], Any]
 
 
@@ -47,7 +47,8 @@ class Calls:
     """A plan before it is made a program.
 
     calls: of kernels, in their order. output: what the chain gives. loss: (1,). seeds: (layers with dropout,), drawn
-    anew for each run. moved: (layer, mean, variance) of batch norms whose running statistics follow.
+    anew for each run. moved: (layer, mean, variance) of batch norms whose running statistics follow. gradients: of the
+    parameters. updates: what changes these; none if the optimizer does it afterwards.
     """
 
     calls: list[ops.Call] = field(default_factory=list)
@@ -55,33 +56,32 @@ class Calls:
     loss: Any = None
     seeds: list[Array] = field(default_factory=list)
     moved: list[tuple[Layer, Array, Array]] = field(default_factory=list)
+    gradients: Gradients = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
-    forward_ends: int = 0  # the calls up to here give output and loss
 
 
 def prediction(layers: Sequence[Layer], x: Array) -> Calls:
     """The output for x (m, k), which stands for any array of its shape and dtype."""
     plan = Calls()
     with ops.recording() as plan.calls:
-        plan.output, _ = _forward(layers, x, plan, [], frozenset())
+        plan.output, _ = _forward(layers, x, plan, frozenset())
     return plan
 
 
-def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: Optimizer, clip: Any) -> Calls:
-    """A training step: the loss, and the parameters updated. x and target stand for any of their shapes and dtypes."""
+def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: Optimizer, updates: bool) -> Calls:
+    """A training step: the loss and the gradients, and if `updates` the parameters updated.
+
+    x and target stand for any of their shapes and dtypes.
+    """
     plan = Calls()
-    gradients: Gradients = []
     learnt = frozenset(id(p) for g in optimizer.param_groups for p in g["params"] if p.requires_grad)
     with ops.recording() as plan.calls:
-        plan.output, backwards = _forward(layers, x, plan, gradients, learnt)
-        dy = _loss(plan, loss, target)
-        plan.forward_ends = len(plan.calls)
-        _backward(backwards, dy)
-        if len({id(p) for p, _ in gradients}) < len(gradients):
+        plan.output, backwards = _forward(layers, x, plan, learnt)
+        _backward(backwards, _loss(plan, loss, target))
+        if len({id(p) for p, _ in plan.gradients}) < len(plan.gradients):
             raise NotAChain("two of its layers share a parameter")
-        if clip is not None:
-            raise NotAChain("its gradients are clipped")
-        _update(plan, optimizer, {id(p): g for p, g in gradients})
+        if updates:
+            _update(plan, optimizer, {id(p): g for p, g in plan.gradients})
     _number_the_draws(plan)
     return plan
 
@@ -90,12 +90,12 @@ def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: O
 
 
 def _forward(
-    layers: Sequence[Layer], x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]
+    layers: Sequence[Layer], x: Array, plan: Calls, learnt: frozenset[int]
 ) -> tuple[Array, list[tuple[Backward, bool]]]:
     """The output, and for each layer its way back, with whether it has anything to learn."""
     backwards = []
     for layer in layers:
-        x, backward = MAKE[layer.kind](layer, x, plan, gradients, learnt)
+        x, backward = MAKE[layer.kind](layer, x, plan, learnt)
         backwards.append((backward, any(t is not None and id(t) in learnt for t in (layer.weight, layer.bias))))
     return x, backwards
 
@@ -113,11 +113,11 @@ def _array(t: Tensor | None) -> Any:
     return None if t is None else array_of(t)
 
 
-def _keep(gradients: Gradients, *pairs: tuple[Tensor | None, Array | None]) -> None:
-    gradients += [(t, g) for t, g in pairs if t is not None and g is not None]
+def _keep(plan: Calls, *pairs: tuple[Tensor | None, Array | None]) -> None:
+    plan.gradients += [(t, g) for t, g in pairs if t is not None and g is not None]
 
 
-def _linear(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _linear(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     w, b, act = _array(layer.weight), _array(layer.bias), layer.act
     assert act is not None
     if not learnt:
@@ -127,56 +127,56 @@ def _linear(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: f
     def backward(dy: Array, wants_dx: bool) -> Any:
         wants_dw, wants_db = id(layer.weight) in learnt, id(layer.bias) in learnt
         dx, dw, db = ops.linear_backward(dy, x, w, saved, act, dx=wants_dx, dw=wants_dw, db=wants_db)
-        _keep(gradients, (layer.weight, dw), (layer.bias, db))
+        _keep(plan, (layer.weight, dw), (layer.bias, db))
         return dx
 
     return y, backward
 
 
-def _activation(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _activation(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     assert layer.act is not None
     y = ops.activation(x, layer.act)
     saved = y if layer.act.act.saves == "y" else x
     return y, lambda dy, wants_dx: ops.activation_backward(dy, saved, layer.act) if wants_dx else None
 
 
-def _prelu(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _prelu(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     w = _array(layer.weight)
 
     def backward(dy: Array, wants_dx: bool) -> Any:
         dx, dw = ops.prelu_backward(dy, x, w, dx=wants_dx, dweight=id(layer.weight) in learnt)
-        _keep(gradients, (layer.weight, dw))
+        _keep(plan, (layer.weight, dw))
         return dx
 
     return ops.prelu(x, w), backward
 
 
-def _rows(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _rows(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     y = getattr(ops, layer.kind)(x)
     return y, lambda dy, wants_dx: getattr(ops, f"{layer.kind}_backward")(dy, y) if wants_dx else None
 
 
-def _norm_backward(layer: Layer, back: Callable[..., Any], gradients: Gradients, learnt: frozenset[int]) -> Backward:
+def _norm_backward(layer: Layer, back: Callable[..., Any], plan: Calls, learnt: frozenset[int]) -> Backward:
     def backward(dy: Array, wants_dx: bool) -> Any:
         wanted = {"dweight": id(layer.weight) in learnt, "dbias": id(layer.bias) in learnt}
         dx, dw, db = back(dy, dx=wants_dx, **wanted)
-        _keep(gradients, (layer.weight, dw), (layer.bias, db))
+        _keep(plan, (layer.weight, dw), (layer.bias, db))
         return dx
 
     return backward
 
 
-def _layer_norm(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _layer_norm(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     w, b = _array(layer.weight), _array(layer.bias)
     y, saved = ops.layer_norm(x, w, b, layer.options["eps"], save=True)
 
     def back(dy: Array, **wanted: Any) -> Any:
         return ops.layer_norm_backward(dy, x, w, saved, **wanted)
 
-    return y, _norm_backward(layer, back, gradients, learnt)
+    return y, _norm_backward(layer, back, plan, learnt)
 
 
-def _batch_norm(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _batch_norm(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     w, b, running = _array(layer.weight), _array(layer.bias), layer.options["running"]
     training = layer.options["training"]
     given = {} if training else {"running_mean": _array(running[0]), "running_var": _array(running[1])}
@@ -186,10 +186,10 @@ def _batch_norm(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learn
     def back(dy: Array, **wanted: Any) -> Any:
         return ops.batch_norm_backward(dy, x, w, saved, training=training, **wanted)
 
-    return y, _norm_backward(layer, back, gradients, learnt)
+    return y, _norm_backward(layer, back, plan, learnt)
 
 
-def _dropout(layer: Layer, x: Array, plan: Calls, gradients: Gradients, learnt: frozenset[int]) -> Any:
+def _dropout(layer: Layer, x: Array, plan: Calls, learnt: frozenset[int]) -> Any:
     p, number = layer.options["p"], len(plan.seeds)
     plan.seeds.append(np.zeros(1, np.uint64))
     y = ops.dropout(x, p, seed=number)

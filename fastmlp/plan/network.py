@@ -12,13 +12,17 @@ from ..autograd import Tensor
 from ..checks import Array, integer, number, output
 from ..creation import Generator, default_generator
 from ..grad_mode import enable_grad, no_grad
+from ..io import load, save
 from ..nn import Module
-from ..nn.utils import clip_grad_norm_
+from ..nn.module import evaluation
+from ..nn.utils import clip_grad_norm_, clip_grad_value_
 from ..optim import Optimizer
 from ..tape import array_of, look_at, wrap
 from .explain import explain
+from .lower import Gradients
 from .plans import Prediction, Step
-from .trace import NotAChain
+from .saved import Chain, chain_of, tree_of
+from .trace import NotAChain, input_shape, model_dtype, trace
 
 ROWS = 1024  # of a prediction, at a time
 
@@ -39,6 +43,8 @@ class Network:
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         optimizer: Optimizer | None = None,
         clip_grad_norm: float | None = None,
+        clip_grad_value: float | None = None,
+        accumulate: int = 1,
     ) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"model: expected a Module, got {_kind(model)}")
@@ -46,15 +52,22 @@ class Network:
             raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {_kind(loss)}")
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected one such as optim.Adam(model.parameters()), got {_kind(optimizer)}")
-        if clip_grad_norm is not None and not number("clip_grad_norm", clip_grad_norm) > 0:
-            raise ValueError(f"clip_grad_norm: expected a number > 0, got {clip_grad_norm}")
-        self.model, self.loss, self.optimizer, self.clip_grad_norm = model, loss, optimizer, clip_grad_norm
+        for name, limit in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
+            if limit is not None and not number(name, limit) > 0:
+                raise ValueError(f"{name}: expected a number > 0, got {limit}")
+        if integer("accumulate", accumulate) < 1:
+            raise ValueError(f"accumulate: expected an int >= 1, got {accumulate}")
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.clip_grad_norm, self.clip_grad_value, self.accumulate = clip_grad_norm, clip_grad_value, int(accumulate)
         self._forget()
 
     def _forget(self) -> None:
         self._lock = threading.RLock()
         self._steps: dict[Any, Step] = {}
         self._predictions: dict[Any, Prediction] = {}
+        self._recent: Prediction | None = None  # the one that ran last
+        self._gradients: dict[Tensor, Array] = {}  # the sums so far, where several steps make an update
+        self._summed = 0  # so many steps
         self.reason: str | None = None  # why the layers run one by one, if they do
 
     # ----------------------------------------------------------------------------------------------- training
@@ -72,7 +85,12 @@ class Network:
             if ya.dtype.kind in "iu":
                 ya = ya.astype(np.int64, copy=False)  # as kernels take labels
             plan = self._step_plan(xa, ya)
-            return self._eager_step(x, y) if plan is None else plan.run(xa, ya)
+            if plan is None:
+                return self._eager_step(x, y)
+            loss = plan.run(xa, ya)
+            if not plan.calls.updates:
+                self._update(plan.calls.gradients)
+            return loss
 
     def _step_plan(self, x: Array, y: Array) -> Step | None:
         """For arrays of such shapes, made now if there is none. None: the layers run one by one."""
@@ -87,7 +105,7 @@ class Network:
         try:
             if not self._has_state():
                 return None  # the first step is the optimizer's own
-            plan = Step(self.model, self.loss, self.optimizer, self.clip_grad_norm, x, y)
+            plan = Step(self.model, self.loss, self.optimizer, not self._updates_later, x, y)
         except NotAChain as e:
             self.reason = str(e)
             return None
@@ -104,6 +122,11 @@ class Network:
             if p.requires_grad
         )
 
+    @property
+    def _updates_later(self) -> bool:
+        """Is there anything to be done between the gradients and the update?"""
+        return self.accumulate > 1 or self.clip_grad_norm is not None or self.clip_grad_value is not None
+
     def _eager_step(self, x: Any, y: Any) -> float:
         assert self.optimizer is not None and self.loss is not None
         self.optimizer.zero_grad()
@@ -112,12 +135,33 @@ class Network:
                 loss = self.loss(self.model(_tensor(x)), _tensor(y))
                 value = float(loss.item())
                 loss.backward()
-            if self.clip_grad_norm is not None:
-                clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
-            self.optimizer.step()
+            learnt = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self._update([(p, array_of(p.grad)) for p in learnt if p.grad is not None])
         finally:
             self.optimizer.zero_grad()
         return value
+
+    def _update(self, gradients: Gradients) -> None:
+        """The optimizer's own step, with these gradients, or when it is time with the sums of so many."""
+        assert self.optimizer is not None
+        if self.accumulate > 1:
+            for p, g in gradients:
+                self._gradients[p] = self._gradients[p] + g if p in self._gradients else g.copy()
+            self._summed += 1
+            if self._summed < self.accumulate:
+                return
+            gradients, self._gradients, self._summed = list(self._gradients.items()), {}, 0
+        try:
+            for p, g in gradients:
+                p.grad = wrap(g)
+            params = [p for p, _ in gradients]
+            if self.clip_grad_norm is not None:
+                clip_grad_norm_(params, self.clip_grad_norm)
+            if self.clip_grad_value is not None:
+                clip_grad_value_(params, self.clip_grad_value)
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad()
 
     def fit_epoch(self, x: Any, y: Any, batch_size: int = 32, shuffle: bool = True, seed: int | None = None) -> float:
         """A step for each batch of the rows of x and y, the last one as it comes. -> the mean loss of the rows
@@ -145,23 +189,19 @@ class Network:
         out: an array to write it into.
         """
         with self._lock:
-            xa = _array(x)
+            xa = x if type(x) is np.ndarray else _array(x)
             plan = self._prediction_plan(xa)
-            if plan is None:
-                y = self._eager_prediction(x)
-                if out is not None:
-                    output(out, y.shape, y.dtype, (xa,))[...] = y
-                    y = out
-            else:
-                y = plan.run(xa, out)
-        return wrap(y) if isinstance(x, Tensor) else y
+            y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
+        return y if xa is x or not isinstance(x, Tensor) else wrap(y)
 
     def _prediction_plan(self, x: Array) -> Prediction | None:
+        plan = self._recent
+        if plan is None or x.shape != plan.shape or x.dtype is not plan.dtype:
+            plan = self._predictions.get((x.shape, x.dtype))
         if not x.flags.c_contiguous or x.size == 0:
             return None
-        key = x.shape, x.dtype
-        plan = self._predictions.get(key)
         if plan is not None and plan.is_fresh():
+            self._recent = plan
             return plan
         self.reason = None
         try:
@@ -169,18 +209,17 @@ class Network:
         except NotAChain as e:
             self.reason = str(e)
             return None
-        self._predictions[key] = plan
+        self._predictions[x.shape, x.dtype] = self._recent = plan
         return plan
 
     @no_grad()
-    def _eager_prediction(self, x: Any) -> Array:
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            return array_of(self.model(_tensor(x)))
-        finally:
-            for module, training in modes:
-                module.training = training
+    def _eager_prediction(self, x: Any, out: Array | None) -> Array:
+        with evaluation(self.model):
+            y = array_of(self.model(_tensor(x)))
+        if out is None:
+            return y
+        output(out, y.shape, y.dtype, (_array(x),))[...] = y
+        return out
 
     def evaluate(self, x: Any, y: Any, batch_size: int = ROWS) -> float:
         """The mean loss of the rows of x and y, in evaluation mode."""
@@ -201,8 +240,28 @@ class Network:
         """The plans as text: the kernels of each layer, what they compute and move, and what that takes at least."""
         return explain(self)
 
+    def save(self, path: Any) -> None:
+        """What `predict` needs, into a file: .npz or .safetensors. `Network.load` gives a network that predicts alike.
+
+        RuntimeError for a model that is no chain of layers; `fastmlp.save(model.state_dict(), path)` keeps its state.
+        """
+        with evaluation(self.model):
+            try:
+                layers = trace(self.model, wrap(np.zeros(input_shape(self.model), model_dtype(self.model))))
+            except NotAChain as e:
+                raise RuntimeError(f"save: the model is no chain of layers: {e}") from None
+        save(tree_of(layers), path)
+
+    @classmethod
+    def load(cls, path: Any) -> Network:
+        """The network in a file that `save` wrote; of layers like those of its model, and without loss and optimizer.
+
+        ValueError if the file holds anything else.
+        """
+        return cls(Chain(chain_of(load(path), path)).eval())
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("model", "loss", "optimizer", "clip_grad_norm")}
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_") and name != "reason"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -238,6 +297,8 @@ def compile(
     optimizer: Optimizer | None = None,
     *,
     clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    accumulate: int = 1,
 ) -> Network:
     """The model, with loss and optimizer for training, so that a step or a prediction is one call into native code.
 
@@ -245,11 +306,12 @@ def compile(
     ----------
     model : a Module in which one layer follows the other; any other runs layer by layer
     loss, optimizer : for training; a loss of fastmlp.nn, an optimizer of the model's parameters
-    clip_grad_norm : the gradients' total norm is made no more than this
+    clip_grad_norm, clip_grad_value : the gradients' total norm, or each of their numbers, is made no larger than this
+    accumulate : the gradients of so many steps are summed for an update; for their mean, divide the loss
 
     Raises
     ------
     TypeError, ValueError
         Naming the argument.
     """
-    return Network(model, loss, optimizer, clip_grad_norm)
+    return Network(model, loss, optimizer, clip_grad_norm, clip_grad_value, accumulate)

@@ -14,6 +14,8 @@ from ..checks import Array, output
 from ..creation import default_generator
 from ..grad_mode import no_grad
 from ..nn import Module
+from ..nn.module import evaluation
+from ..ops.arrays import output_like
 from ..optim import Optimizer
 from ..tape import array_of, before_write, changed, settle, wrap
 from .lower import Update, check_slots, prediction, record_update, step
@@ -24,13 +26,13 @@ from .watch import Entry, Watch, entries_of, unchanged
 class Step:
     """Training on inputs and targets of one shape."""
 
-    def __init__(self, model: Module, loss: Any, optimizer: Optimizer, clip: float | None, x: Array, y: Array) -> None:
+    def __init__(self, model: Module, loss: Any, optimizer: Optimizer, updates: bool, x: Array, y: Array) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.layers = trace(model, _some(x))
         slots = np.zeros_like(x), np.zeros_like(y)
         rows = slots[0].reshape(len(x), -1)
         with _numbers_kept(optimizer):
-            self.calls = step(self.layers, rows, slots[1], loss, optimizer, clip)
+            self.calls = step(self.layers, rows, slots[1], loss, optimizer, updates)
         check_slots(self.calls.calls, slots)
         self.program = ops.program(self.calls.calls, slots)
         self._learnt = [p for update in self.calls.updates for p in update.params]
@@ -42,6 +44,7 @@ class Step:
         return self._watch.sees_no_change()
 
     def run(self, x: Array, y: Array) -> float:
+        """-> the loss. Where the plan has no updates, calls.gradients hold the gradients."""
         rng = default_generator.rng
         for seed in self.calls.seeds:
             seed[0] = rng.integers(2**63)
@@ -124,14 +127,9 @@ class Prediction:
     """Output in evaluation mode for inputs of one shape."""
 
     def __init__(self, model: Module, x: Array) -> None:
-        self.model = model
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        try:
+        self.model, self.shape, self.dtype = model, x.shape, x.dtype
+        with evaluation(model):
             self.layers = trace(model, _some(x))
-        finally:
-            for module, training in modes:
-                module.training = training
         slot = np.zeros_like(x)
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output
@@ -144,7 +142,9 @@ class Prediction:
 
     def run(self, x: Array, out: Array | None) -> Array:
         like = self._like
-        y = np.empty(like.shape, like.dtype) if out is None else output(out, like.shape, like.dtype, (x,))
+        y = output_like(out, like)
+        if y is None or (out is not None and np.may_share_memory(out, x)):
+            y = output(out, like.shape, like.dtype, (x,))
         for layer, _, rstd in self.calls.moved:
             if layer.options["training"]:
                 continue  # it has no running statistics, and takes those of the rows

@@ -150,3 +150,8 @@ def input_shape(model: Module) -> tuple[int, ...]:
         if hasattr(module, "normalized_shape"):
             return 2, int(np.prod(module.normalized_shape))
     raise NotAChain("it has no layer that says how many features it takes")
+
+
+def model_dtype(model: Module) -> np.dtype[Any]:
+    """The type of its first parameter."""
+    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))

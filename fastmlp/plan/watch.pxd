@@ -6,6 +6,7 @@ from fastmlp.tape cimport TensorBase
 @cython.locals(entry=tuple, d=dict)
 cpdef bint unchanged(list entries) except -1
 
+@cython.locals(size=Py_ssize_t)
 cpdef bint unchanged_sizes(list sizes) except -1
 
 @cython.locals(i=Py_ssize_t)
@@ -13,3 +14,15 @@ cpdef bint unchanged_values(d, list values) except -1
 
 @cython.locals(t=TensorBase, learns=bint)
 cpdef bint unchanged_tensors(list tensors) except -1
+
+
+cdef class Watch:
+    cdef list _sizes
+    cdef list _entries
+    cdef list _tensors
+    cdef list _versions
+    cdef object _states
+    cdef list _kept
+
+    @cython.locals(t=TensorBase)
+    cpdef bint sees_no_change(self) except -1

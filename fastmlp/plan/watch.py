@@ -74,8 +74,11 @@ class Watch:
                 self._entries += [(kept, key, value) for key, value in kept.items() if hasattr(value, "shape")]
 
     def sees_no_change(self) -> bool:
-        if not (unchanged_sizes(self._sizes) and unchanged(self._entries) and unchanged_tensors(self._tensors)):
+        if not unchanged_sizes(self._sizes) or not unchanged(self._entries) or not unchanged_tensors(self._tensors):
             return False
-        if not unchanged_values(self._states, self._kept):
+        if self._kept and not unchanged_values(self._states, self._kept):
             return False
-        return all(t._memory.version == version for t, version in self._versions)
+        for t, version in self._versions:
+            if t._memory.version != version:
+                return False
+        return True

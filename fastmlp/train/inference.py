@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,19 +11,8 @@ from ..autograd import Tensor
 from ..checks import Array
 from ..grad_mode import no_grad
 from ..nn import Module
+from ..nn.module import evaluation
 from ..tape import array_of, wrap
-
-
-@contextmanager
-def evaluation(model: Module) -> Iterator[None]:
-    """Within the block the model is in evaluation mode; afterwards each of its modules is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def numbers(name: str, value: Any) -> Array:
