@@ -58,6 +58,16 @@ cdef inline bint _same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     return cnp.PyArray_SAMESHAPE(a, b)
 
 
+def alike(a, like):
+    """Is `a` an array as `like` is, of its shape, dtype and C-contiguous layout?"""
+    return (
+        cnp.PyArray_CheckExact(a)
+        and cnp.PyArray_TYPE(<cnp.ndarray>a) == cnp.PyArray_TYPE(<cnp.ndarray>like)
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a)
+        and _same_shape(a, like)
+    )
+
+
 cdef object _output_like(object out, object first, tuple others):
     cdef int type_num = _float_type(first)
     if type_num < 0 or not _is_plain(first, type_num) or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>first):

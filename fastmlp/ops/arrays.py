@@ -11,6 +11,7 @@ from ..checks import Array
 
 try:
     from .._fast import (
+        alike,
         labels_output,
         linear_fits,
         linear_gradients,
@@ -20,6 +21,9 @@ try:
         updatable,
     )
 except ModuleNotFoundError:  # not built: checks.py does it all
+
+    def alike(a: Any, like: Any) -> bool:
+        return type(a) is np.ndarray and a.dtype == like.dtype and a.shape == like.shape and a.flags.c_contiguous
 
     def output_like(out: Any, first: Any, *others: Any) -> Any:
         return None
@@ -46,6 +50,7 @@ except ModuleNotFoundError:  # not built: checks.py does it all
 
 
 __all__ = [
+    "alike",
     "contiguous",
     "copy_back",
     "in_context",

@@ -65,7 +65,8 @@ class Network:
         self._lock = threading.RLock()
         self._steps: dict[Any, Step] = {}
         self._predictions: dict[Any, Prediction] = {}
-        self._recent: Prediction | None = None  # the one that ran last
+        self._last_step: Step | None = None  # those that ran last
+        self._last_prediction: Prediction | None = None
         self._gradients: dict[Tensor, Array] = {}  # the sums so far, where several steps make an update
         self._summed = 0  # so many steps
         self.reason: str | None = None  # why the layers run one by one, if they do
@@ -82,8 +83,8 @@ class Network:
             raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
         with self._lock:
             xa, ya = _array(x), _array(y)
-            if ya.dtype.kind in "iu":
-                ya = ya.astype(np.int64, copy=False)  # as kernels take labels
+            if ya.dtype.kind in "iu" and ya.dtype != np.int64:
+                ya = ya.astype(np.int64)  # as kernels take labels
             plan = self._step_plan(xa, ya)
             if plan is None:
                 return self._eager_step(x, y)
@@ -94,22 +95,27 @@ class Network:
 
     def _step_plan(self, x: Array, y: Array) -> Step | None:
         """For arrays of such shapes, made now if there is none. None: the layers run one by one."""
-        if not (x.flags.c_contiguous and y.flags.c_contiguous) or x.size == 0:
-            return None
-        key = x.shape, x.dtype, y.shape, y.dtype
-        plan = self._steps.get(key)
-        if plan is not None and plan.is_fresh():
-            return plan
+        plan = self._last_step
+        if plan is None or not plan.fits(x, y):
+            plan = self._steps.get((x.shape, x.dtype, y.shape, y.dtype))
+            if plan is not None and not plan.fits(x, y):
+                return None
+        if plan is None or not plan.is_fresh():
+            plan = self._new_step(x, y)
+        self._last_step = plan
+        return plan
+
+    def _new_step(self, x: Array, y: Array) -> Step | None:
         assert self.optimizer is not None
         self.reason = None
+        if not (_is_plain(x) and _is_plain(y) and self._has_state()):
+            return None  # the first step is the optimizer's own
         try:
-            if not self._has_state():
-                return None  # the first step is the optimizer's own
             plan = Step(self.model, self.loss, self.optimizer, not self._updates_later, x, y)
         except NotAChain as e:
             self.reason = str(e)
             return None
-        self._steps[key] = plan
+        self._steps[x.shape, x.dtype, y.shape, y.dtype] = plan
         return plan
 
     def _has_state(self) -> bool:
@@ -189,27 +195,32 @@ class Network:
         out: an array to write it into.
         """
         with self._lock:
-            xa = x if type(x) is np.ndarray else _array(x)
+            xa = _array(x)
             plan = self._prediction_plan(xa)
             y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
         return y if xa is x or not isinstance(x, Tensor) else wrap(y)
 
     def _prediction_plan(self, x: Array) -> Prediction | None:
-        plan = self._recent
-        if plan is None or x.shape != plan.shape or x.dtype is not plan.dtype:
+        plan = self._last_prediction
+        if plan is None or not plan.fits(x):
             plan = self._predictions.get((x.shape, x.dtype))
-        if not x.flags.c_contiguous or x.size == 0:
-            return None
-        if plan is not None and plan.is_fresh():
-            self._recent = plan
-            return plan
+            if plan is not None and not plan.fits(x):
+                return None
+        if plan is None or not plan.is_fresh():
+            plan = self._new_prediction(x)
+        self._last_prediction = plan
+        return plan
+
+    def _new_prediction(self, x: Array) -> Prediction | None:
         self.reason = None
+        if not _is_plain(x):
+            return None
         try:
             plan = Prediction(self.model, x)
         except NotAChain as e:
             self.reason = str(e)
             return None
-        self._predictions[x.shape, x.dtype] = self._recent = plan
+        self._predictions[x.shape, x.dtype] = plan
         return plan
 
     @no_grad()
@@ -276,7 +287,13 @@ def _kind(value: Any) -> str:
 
 
 def _array(x: Any) -> Array:
+    if type(x) is np.ndarray:
+        return x
     return array_of(x) if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _is_plain(a: Array) -> bool:
+    return type(a) is np.ndarray and a.size > 0 and a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
 
 
 def _tensor(x: Any) -> Tensor:

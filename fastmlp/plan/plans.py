@@ -15,7 +15,7 @@ from ..creation import default_generator
 from ..grad_mode import no_grad
 from ..nn import Module
 from ..nn.module import evaluation
-from ..ops.arrays import output_like
+from ..ops.arrays import alike, output_like
 from ..optim import Optimizer
 from ..tape import array_of, before_write, changed, settle, wrap
 from .lower import Update, check_slots, prediction, record_update, step
@@ -29,7 +29,7 @@ class Step:
     def __init__(self, model: Module, loss: Any, optimizer: Optimizer, updates: bool, x: Array, y: Array) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.layers = trace(model, _some(x))
-        slots = np.zeros_like(x), np.zeros_like(y)
+        slots = self._slots = np.zeros_like(x), np.zeros_like(y)
         rows = slots[0].reshape(len(x), -1)
         with _numbers_kept(optimizer):
             self.calls = step(self.layers, rows, slots[1], loss, optimizer, updates)
@@ -39,48 +39,51 @@ class Step:
         self._options = [_options(update) for update in self.calls.updates]
         self._watch = Watch(model, True, loss, optimizer)
 
+    def fits(self, x: Array, y: Array) -> bool:
+        """Is it for such arrays?"""
+        return alike(x, self._slots[0]) and alike(y, self._slots[1])
+
     def is_fresh(self) -> bool:
         """Would it be made alike now?"""
         return self._watch.sees_no_change()
 
     def run(self, x: Array, y: Array) -> float:
         """-> the loss. Where the plan has no updates, calls.gradients hold the gradients."""
-        rng = default_generator.rng
-        for seed in self.calls.seeds:
-            seed[0] = rng.integers(2**63)
-        self._products = [(u, u.states[0]["mu_product"]) for u in self.calls.updates if "mu_product" in u.states[0]]
-        for i, update in enumerate(self.calls.updates):
-            self._prepare(i, update)
+        calls = self.calls
+        for seed in calls.seeds:
+            seed[0] = default_generator.rng.integers(2**63)
+        undo = [self._prepare(i, update) for i, update in enumerate(calls.updates)]
         settle()
         try:
             refused = self.program.run(x, y)
             if refused >= 0:
                 self._refused(y)
         except BaseException:
-            for update, product in self._products:
+            for update, numbers in zip(calls.updates, undo):
                 for state in update.states:
-                    state["mu_product"] = product
+                    state.update(numbers)
             raise
         changed(self._learnt)
-        self._follow()
-        for update in self.calls.updates:
+        for layer, mean, var in calls.moved:
+            follow(layer, mean, var, len(calls.output))
+        for update in calls.updates:
             if update.step is not None:
+                step = update.states[0]["step"] + 1
                 for state in update.states:
-                    state["step"] += 1
-        return float(self.calls.loss[0])
+                    state["step"] = step
+        return calls.loss.item()
 
-    def _prepare(self, i: int, update: Update) -> None:
+    def _prepare(self, i: int, update: Update) -> dict[str, Any]:
+        """The call gets the options of now, and the number of the step. -> what to put back if the step fails"""
+        first = update.states[0]
         if update.step is not None:
-            update.step[0] = update.states[0]["step"] + 1
-        if not unchanged(self._options[i]) or "mu_product" in update.states[0]:  # which goes into NAdam's numbers
+            update.step[0] = first["step"] + 1
+        undo = {"mu_product": first["mu_product"]} if "mu_product" in first else {}
+        if undo or not unchanged(self._options[i]):  # the product goes into NAdam's numbers
             record_update(self.calls, self.optimizer, update)
             self.program.replace(update.index, self.calls.calls[update.index][1])
             self._options[i] = _options(update)
-
-    def _follow(self) -> None:
-        """The running statistics of batch norms."""
-        for layer, mean, var in self.calls.moved:
-            follow(layer, mean, var, len(self.calls.output))
+        return undo
 
     @no_grad()
     def _refused(self, y: Array) -> None:
@@ -127,17 +130,22 @@ class Prediction:
     """Output in evaluation mode for inputs of one shape."""
 
     def __init__(self, model: Module, x: Array) -> None:
-        self.model, self.shape, self.dtype = model, x.shape, x.dtype
+        self.model = model
         with evaluation(model):
             self.layers = trace(model, _some(x))
-        slot = np.zeros_like(x)
+        slot = self._slot = np.zeros_like(x)
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output
         check_slots(self.calls.calls, (slot, self._like))
         self.program = ops.program(self.calls.calls, (slot, self._like))
         self._watch = Watch(model, modes=False)
 
+    def fits(self, x: Array) -> bool:
+        """Is it for such arrays?"""
+        return alike(x, self._slot)
+
     def is_fresh(self) -> bool:
+        """Would it be made alike now?"""
         return self._watch.sees_no_change()
 
     def run(self, x: Array, out: Array | None) -> Array:

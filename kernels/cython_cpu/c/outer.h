@@ -6,13 +6,14 @@
 
 #include "matmul.h"
 
-enum { FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 16384 / sizeof(real), SHARED_COLS = 512 };
+enum { LONG_ROW = 96, FEW_TERMS = 4, MOST_TERMS = 8, RUN_ROWS = 32, RUN_COLS = 16384 / sizeof(real), SHARED_COLS = 512 };
 
 /* Is C so large, and made of so few terms, that it is best written past the caches? Else each line of it is read first. */
 INLINE int streams(const struct matmul *j) { return !j->add && j->k <= SHORT && j->m * j->n >= LARGE; }
 
 INLINE int prefers_outer(const struct matmul *j) {
-    return (j->m == 1 || j->k <= FEW_TERMS || streams(j)) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
+    const int few_terms = j->k <= FEW_TERMS && j->n >= LONG_ROW; /* a short row is soon done, and each costs a call */
+    return (j->m == 1 || few_terms || streams(j)) && j->k > 0 && j->v.col == 1 && j->c_col == 1 && !j->bias && !j->y;
 }
 
 /* c[0..n] = from[0..n], or 0 where it is NULL, + Σ_p s[p] v[p][0..n] over `terms` rows of V; n at most a vector */
