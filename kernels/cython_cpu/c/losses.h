@@ -1,5 +1,5 @@
-/* Cross-entropy, and the negative log-likelihood, with its gradient in one pass over the rows. The formulas are those of reference/losses.py: a row's
- * loss is -Σ_c a_c log p_c, its gradient p Σ_c a_c - a. */
+/* Cross-entropy, and the negative log-likelihood, with its gradient in one pass over the rows. The formulas are those of
+ * reference/losses.py: a row's loss is -Σ_c a_c log p_c, its gradient p Σ_c a_c - a. */
 #ifndef LOSSES_H
 #define LOSSES_H
 
@@ -118,30 +118,41 @@ static double cross_entropy_row(const struct cross_entropy_job *j, ptrdiff_t i) 
     return dense_row(j, x, &k, dx, classes);
 }
 
-/* Up to VLEN short rows with labels and without smoothing, from row i on: what sparse_row() gives, but for the rounding, or ignored_row(). */
+/* Up to VLEN short rows with labels and without smoothing, from row i on: what sparse_row() gives, but for the rounding, or
+ * ignored_row(). A lane is a row. */
 static void sparse_short_rows(const struct cross_entropy_job *j, ptrdiff_t i, ptrdiff_t rows) {
     const struct cross_entropy *c = j->c;
     const ptrdiff_t classes = c->classes;
     const size_t size = (size_t)(rows * classes) * sizeof(real);
     const real *x = (const real *)c->logits + i * classes;
-    real *dx = (real *)c->dlogits + i * classes, some[VLEN * SHORT_ROW], *to = dx, a[VLEN] = {0}, at_label[VLEN] = {0};
-    int64_t label[VLEN]; /* read once: another thread may write to them */
+    real *dx = (real *)c->dlogits + i * classes, some[VLEN * SHORT_ROW], *to = dx;
+    real a[VLEN] = {0}, at[VLEN], other[VLEN] = {0}; /* at: the label, -1 where it does not count, and then the loss is other */
     if (rows < VLEN) memset(some, 0, sizeof some), x = memcpy(some, x, size), to = some;
-    for (int r = 0; r < rows; r++) {
-        label[r] = c->labels[i + r];
-        if (counts(c, label[r])) a[r] = row_weight(c, i + r, label[r]), at_label[r] = x[r * classes + label[r]];
+    for (int r = 0; r < VLEN; r++) {
+        const int64_t label = r < rows ? c->labels[i + r] : -1; /* read once: another thread may write to it */
+        const int counted = r < rows && counts(c, label);
+        at[r] = counted ? (real)label : -1;
+        if (counted) a[r] = row_weight(c, i + r, label);
+        else if (r < rows) other[r] = (real)ignored_loss(c, label);
     }
-    vec column[SHORT_ROW], sum = v_set(0);
+    const vec zero = v_set(0), label = v_load(at), weight = v_load(a);
+    vec column[SHORT_ROW], sum = zero, picked = zero;
     const vec top = load_columns(x, classes, column);
-    for (ptrdiff_t q = 0; q < classes; q++) column[q] = v_exp_nonpos(column[q] - top), sum = sum + column[q];
-    const vec share = v_load(a) * j->by.unit * j->by.scale, factor = share / sum, log_sum = v_log(sum);
-    store_columns(to, classes, column, factor, v_set(0));
-    if (to != dx) memcpy(dx, to, size);
-    for (int r = 0; r < rows; r++, dx += classes) {
-        double *loss = c->row_loss + i + r;
-        if (!counts(c, label[r])) *loss = ignored_row(c, label[r], dx);
-        else *loss = a[r] == 0 ? 0 : a[r] * (log_sum[r] - (at_label[r] - top[r])), dx[label[r]] -= share[r];
+    for (ptrdiff_t q = 0; q < classes; q++) {
+        const vec shifted = column[q] - top;
+        picked = v_sel(v_eq(label, v_set((real)q)), shifted, picked);
+        column[q] = v_exp_nonpos(shifted), sum = sum + column[q];
     }
+    const vec share = weight * j->by.unit * j->by.scale, factor = share / sum;
+    const vmask counted = v_le(zero, label);
+    for (ptrdiff_t q = 0; q < classes; q++) {
+        const vec p = column[q] * factor;
+        column[q] = v_sel(counted, v_sel(v_eq(label, v_set((real)q)), p - share, p), zero);
+    }
+    store_columns(to, classes, column, v_set(1), zero);
+    if (to != dx) memcpy(dx, to, size);
+    const vec loss = v_sel(v_eq(weight, zero), zero, weight * (v_log(sum) - picked)) + v_load(other);
+    for (int r = 0; r < rows; r++) c->row_loss[i + r] = (double)loss[r];
 }
 
 static void cross_entropy_task(void *job, ptrdiff_t index) {
@@ -156,13 +167,29 @@ static void cross_entropy_task(void *job, ptrdiff_t index) {
 
 /* What "mean" divides by: Σ s w_t over the rows that count, Σ s for probabilities. */
 static double divisor(const struct cross_entropy *c) {
-    const real *weight = c->weight, *s = c->sample_weight;
+    const real *weight = c->labels ? c->weight : NULL, *s = c->sample_weight;
+    if (!weight && !s) {
+        ptrdiff_t rows = c->labels ? 0 : c->rows;
+        for (ptrdiff_t i = 0; c->labels && i < c->rows; i++) rows += counts(c, c->labels[i]);
+        return (double)rows;
+    }
     double total = 0;
     for (ptrdiff_t i = 0; i < c->rows; i++) {
         const int64_t label = c->labels ? c->labels[i] : -1;
         if (c->labels && !counts(c, label)) continue;
-        total += (s ? (double)s[i] : 1) * (c->labels && weight ? (double)weight[label] : 1);
+        total += (s ? (double)s[i] : 1) * (weight ? (double)weight[label] : 1);
     }
+    return total;
+}
+
+/* In chains, since an addition waits for the one before; their number is always the same. */
+static double sum_of(const double *a, ptrdiff_t count) {
+    enum { CHAINS = 8 };
+    double sums[CHAINS] = {0}, total = 0;
+    for (ptrdiff_t i = 0; i < count / CHAINS * CHAINS; i += CHAINS)
+        UNROLL for (int k = 0; k < CHAINS; k++) sums[k] += a[i + k];
+    for (ptrdiff_t i = count / CHAINS * CHAINS; i < count; i++) total += a[i];
+    for (int k = 0; k < CHAINS; k++) total += sums[k];
     return total;
 }
 
@@ -174,23 +201,29 @@ static int run_rows(const struct cross_entropy *c, pool_task task, int cost) {
     const int share = pool_is_worth((double)c->rows * (double)c->classes * cost, VLEN);
     pool_run(task, &j, (c->rows + run - 1) / run, share);
     real *loss = c->loss;
-    double total = 0;
-    for (ptrdiff_t i = 0; i < c->rows; i++) {
-        if (c->reduction == REDUCE_NONE) loss[i] = (real)c->row_loss[i];
-        else total += c->row_loss[i];
-    }
-    if (c->reduction != REDUCE_NONE) loss[0] = (real)(total / by);
+    if (c->reduction != REDUCE_NONE) loss[0] = (real)(sum_of(c->row_loss, c->rows) / by);
+    else for (ptrdiff_t i = 0; i < c->rows; i++) loss[i] = (real)c->row_loss[i];
     return 0;
 }
 
 static int cross_entropy(const void *arguments) { return run_rows(arguments, cross_entropy_task, ROW_COST); }
 
+static int is_bad(const struct bad_label *b, int64_t label) {
+    return (uint64_t)label >= (uint64_t)b->classes && label != b->ignore_index;
+}
+
 static int bad_label(const void *arguments) {
+    enum { SOME = 256 };
     const struct bad_label *b = arguments;
-    ptrdiff_t i = 0;
-    while (i < b->count && ((b->labels[i] >= 0 && b->labels[i] < b->classes) || b->labels[i] == b->ignore_index)) i++;
-    *b->found = i < b->count ? i : -1;
-    return i < b->count ? REFUSED : 0;
+    *b->found = -1;
+    for (ptrdiff_t begin = 0; begin < b->count; begin += SOME) {
+        const ptrdiff_t end = begin + SOME < b->count ? begin + SOME : b->count;
+        int any = 0;
+        for (ptrdiff_t i = begin; i < end; i++) any |= is_bad(b, b->labels[i]);
+        for (ptrdiff_t i = begin; any && i < end && *b->found < 0; i++)
+            if (is_bad(b, b->labels[i])) *b->found = i;
+    }
+    return *b->found < 0 ? 0 : REFUSED;
 }
 
 /* --------------------------------------------------------------------------------- negative log-likelihood */
