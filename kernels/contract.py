@@ -57,7 +57,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "log_softmax_backward": ("dy", "y", "dx"),
     # logits (rows, classes); target: int64 labels (rows,) or probabilities (rows, classes);
     # weight (classes,), sample_weight (rows,) or None. Writes dlogits (rows, classes) and loss: (1,) for
-    # reduction "mean" and "sum", (rows,) for "none".
+    # reduction "mean" and "sum", (rows,) for "none". With labels, and without label_smoothing, dlogits may be logits.
     "cross_entropy": (
         "logits",
         "target",

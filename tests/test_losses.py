@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fastmlp import ops
+import fastmlp as fm
+from fastmlp import nn, ops
 from fastmlp.kernels.cases import LAYOUTS, lay_out
 from fastmlp.kernels.contract import REDUCTIONS
 
@@ -346,3 +347,116 @@ def test_a_weight_may_not_be_out():
     with pytest.raises(ValueError, match=r"^out: overlaps another argument in memory$"):
         ops.binary_cross_entropy_with_logits(X, U, pos_weight=row, out=weight)
     assert (weight == 1).all()
+
+
+# --------------------------------------------------------------------------------- a last layer of many classes
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("shape", [(7, 5, 11), (1, 3, 1), (40, 16, 200), (6, 1, 70)])
+def test_linear_cross_entropy_is_the_two_together(on_each_backend, monkeypatch, shape, reduction, dtype):
+    m, k, classes = shape
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=s).astype(dtype) for s in ((m, k), (classes, k), (classes,)))
+    labels, weight = rng.integers(0, classes, m), rng.random(classes).astype(dtype)
+    labels[::5] = -100
+    if classes == 1:
+        labels[:] = 0
+    for rows in (m, 3, 1):  # at a time
+        monkeypatch.setattr(ops.losses, "LOGITS_BYTES", rows * classes * x.itemsize)
+        for bias in (b, None):
+            loss, dx, dw, db = ops.linear_cross_entropy(x, w, bias, labels, weight, reduction=reduction)
+            expected, dz = ops.cross_entropy(ops.linear(x, w, bias), labels, weight, reduction=reduction)
+            rtol = 1e-5 if dtype is np.float32 else 1e-12
+            np.testing.assert_allclose(loss, expected, rtol=rtol)
+            for ours, theirs in zip((dx, dw, db), ops.linear_backward(dz, x, w)):
+                np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
+
+
+def test_linear_cross_entropy_in_any_layout_and_into_arrays(on_each_backend):
+    rng = np.random.default_rng(1)
+    x, w, b = rng.normal(size=(2, 3, 8))[..., ::2], rng.normal(size=(4, 6)).T, rng.normal(size=6)
+    labels = rng.integers(0, 6, (2, 3)).astype(np.int8)
+    loss, dz = ops.cross_entropy(ops.linear(x, w, b), labels)
+    dx, dw = np.empty((2, 3, 8))[..., 1::2], np.empty((4, 6)).T
+    found = ops.linear_cross_entropy(x, w, b, labels, dx=dx, dw=dw, db=False)
+    assert found[1] is dx and found[2] is dw and found[3] is None
+    np.testing.assert_allclose(found[0], loss, rtol=1e-12)
+    for ours, theirs in zip((dx, dw), ops.linear_backward(dz, x, w)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_linear_cross_entropy_without_rows_that_count(on_each_backend):
+    x, w = np.ones((2, 3)), np.ones((4, 3))
+    for labels in (np.full(2, -100), np.zeros(0, int)):
+        loss, dx, dw, db = ops.linear_cross_entropy(x[: len(labels)], w, None, labels)
+        assert np.isnan(loss) and not dx.any() and not dw.any() and not db.any()
+
+
+@pytest.mark.parametrize(
+    "change, error, match",
+    [
+        ({"target": np.array([0, 4])}, ValueError, r"target\[1\] is 4: expected 0 to 3"),
+        ({"target": np.array([0.0, 1.0])}, TypeError, "target: expected integer labels, got float64"),
+        ({"target": np.array([0])}, ValueError, r"target: expected shape \(2,\), got \(1,\)"),
+        ({"w": np.ones((4, 2))}, ValueError, r"x: expected shape \(..., 2\)"),
+        ({"b": np.ones(3)}, ValueError, r"b: expected shape \(4,\)"),
+        ({"weight": np.ones(3)}, ValueError, r"weight: expected shape \(4,\), got \(3,\)"),
+        ({"reduction": "none"}, ValueError, "reduction: expected one of mean, sum, got 'none'"),
+        ({"dw": np.ones((3, 3))}, ValueError, r"dw: expected shape \(4, 3\)"),
+        ({"dx": None}, TypeError, "dx: expected True, False or an ndarray"),
+    ],
+)
+def test_what_linear_cross_entropy_refuses(change, error, match):
+    given = {"x": np.ones((2, 3)), "w": np.ones((4, 3)), "b": None, "target": np.array([0, 1])}
+    with pytest.raises(error, match=match):
+        ops.linear_cross_entropy(**(given | change))
+
+
+CLASS_WEIGHT = np.arange(1, 10, dtype=F32)
+
+
+@pytest.mark.parametrize("options", [{}, {"weight": CLASS_WEIGHT}, {"reduction": "sum", "bias": True}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"label_smoothing": 0.1}, {"ignore_index": 3}], ids=str)
+def test_the_layer_with_its_loss(options, more):
+    fm.manual_seed(0)
+    head = nn.LinearCrossEntropyLoss(5, 9, **options, **more)
+    h, labels = fm.randn(7, 5, requires_grad=True), [0, 3, 8, 1, 1, 2, 5]
+    both = {key: value for key, value in (options | more).items() if key != "bias"}
+    plain = nn.CrossEntropyLoss(**both)
+    results = []
+    for loss in (head(h, labels), plain(head.linear(h), labels)):
+        (loss * 2).backward()
+        results.append([loss.detach(), *(t.grad.clone() for t in (h, *head.linear.parameters()))])
+        h.grad = None
+        head.zero_grad()
+    for ours, theirs in zip(*results):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    with fm.no_grad():
+        assert not head(h, labels).requires_grad
+    head.linear.weight.requires_grad_(False)
+    head(h, labels).backward()
+    assert head.linear.weight.grad is None and h.grad is not None
+
+
+def test_what_the_layer_with_its_loss_leaves_out():
+    with pytest.raises(NotImplementedError, match="out_features, options: left out"):
+        nn.LinearCrossEntropyLoss(5, 9, out_features=(2,))
+    head = nn.LinearCrossEntropyLoss(5, 9, reduction="none")
+    assert head(fm.ones(3, 5), [0, 1, 2]).shape == (3,)
+    soft = np.full((3, 9), 1 / 9, F32)
+    np.testing.assert_allclose(head(fm.ones(3, 5), soft).detach(), head(fm.ones(3, 5), fm.tensor(soft)).detach())
+
+
+def test_the_layer_with_its_loss_beside_torch():
+    torch = pytest.importorskip("torch")
+    if not hasattr(torch.nn, "LinearCrossEntropyLoss"):
+        pytest.skip("this torch has none")
+    ours, theirs = (t.nn.LinearCrossEntropyLoss(5, 9, bias=True) for t in (fm, torch))
+    theirs.load_state_dict({name: torch.tensor(t.detach().numpy()) for name, t in ours.state_dict().items()})
+    h, labels = np.random.default_rng(0).normal(size=(7, 5)).astype("f"), np.array([0, 3, 8, 1, 1, 2, 5])
+    a, b = ours(fm.tensor(h), fm.tensor(labels)), theirs(torch.tensor(h), torch.tensor(labels))
+    a.backward(), b.backward()
+    np.testing.assert_allclose(a.item(), b.item(), rtol=1e-6)
+    np.testing.assert_allclose(ours.linear.weight.grad, theirs.linear.weight.grad, rtol=1e-4, atol=1e-6)

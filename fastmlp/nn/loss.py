@@ -8,6 +8,7 @@ from ..autograd import Tensor
 from ..checks import integer, number
 from ..creation import as_tensor
 from . import loss_functions as F
+from .layers import Linear
 from .module import Module
 
 
@@ -97,6 +98,49 @@ class CrossEntropyLoss(_Weighted):
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
         return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class LinearCrossEntropyLoss(_Weighted):
+    """A last layer, `linear`, of many classes and its CrossEntropyLoss in one: loss(h, labels) of features h (m, k).
+
+    The logits never exist all at once, but for probabilities as the target, smoothing, and reduction "none". For a
+    prediction, `linear(h)` gives them.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: Any = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: Any = None,
+    ) -> None:
+        super().__init__(weight, reduction)
+        if out_features or options is not None:
+            raise NotImplementedError("out_features, options: left out of fastmlp")
+        self.in_features, self.num_classes = in_features, num_classes
+        self.linear = Linear(in_features, num_classes, bias, device, dtype)
+        self.ignore_index = None if ignore_index is None else _label(ignore_index)
+        self.label_smoothing = number("label_smoothing", label_smoothing)
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return F.linear_cross_entropy(
+            input,
+            self.linear.weight,
+            target,
+            linear_bias=self.linear.bias,
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 class NLLLoss(_Weighted):

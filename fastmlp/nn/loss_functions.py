@@ -15,6 +15,7 @@ from .. import ops
 from ..autograd import Tensor
 from ..checks import Array
 from ..tape import ONE, array_of, recorded, records, wrap
+from ..waiting import linear
 
 
 def _values(name: str, t: Any) -> Any:
@@ -68,6 +69,49 @@ def cross_entropy(
     input = _classes_last(input)
     result = ops.cross_entropy(_array(input), target, weight, ignore_index, label_smoothing, reduction)
     return _loss("cross_entropy", result, input)
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Any,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Any = None,
+    reduction: Any = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """cross_entropy(linear(input, linear_weight, linear_bias), target), for many classes.
+
+    input (m, k), linear_weight (C, k), linear_bias (C,) or None. For integer labels (m,), without smoothing and with a
+    single number as the result, the logits never exist all at once, and the gradients are computed with the loss. Else
+    it is the two functions. The rest as for `cross_entropy`.
+    """
+    if options is not None:
+        raise NotImplementedError("options: left out of fastmlp, which takes the rows in parts that fit; use None")
+    label = -100 if ignore_index is None else ignore_index
+    soft = np.asarray(_values("target", target)).dtype.kind == "f"
+    if soft or label_smoothing or reduction == "none":
+        logits = linear(input, linear_weight, linear_bias)
+        return cross_entropy(logits, target, weight, label, reduction, label_smoothing)
+    operands: tuple[Any, ...] = (input, linear_weight, linear_bias)
+    wanted = [isinstance(t, Tensor) and records(t) for t in operands]
+    arrays: list[Any] = [None if t is None else _array(t) for t in operands]
+    target, weight = _values("target", target), _values("weight", weight)
+    dx, dw, db = wanted
+    x, w, b = arrays
+    value, *grads = ops.linear_cross_entropy(x, w, b, target, weight, label, reduction, dx=dx, dw=dw, db=db)
+    y = wrap(np.asarray(value, arrays[1].dtype))
+    if not any(wanted):
+        return y
+    learnt, grads = zip(*((t, g) for t, g, want in zip(operands, grads, wanted) if want))
+    return recorded("linear_cross_entropy", y, learnt, _linear_gradient, (), grads)
+
+
+def _linear_gradient(dy: Array, *grads: Array) -> Any:
+    return grads if dy is ONE[dy.dtype] else tuple(g * dy for g in grads)
 
 
 def _classes_last(t: Any) -> Any:

@@ -29,7 +29,7 @@ from .layers import (
     prelu,
     prelu_backward,
 )
-from .losses import cross_entropy, nll_loss
+from .losses import cross_entropy, linear_cross_entropy, nll_loss
 from .normalize import (
     batch_norm,
     batch_norm_backward,
@@ -65,6 +65,7 @@ __all__ = [
     "layer_norm_backward",
     "linear",
     "linear_backward",
+    "linear_cross_entropy",
     "log_softmax",
     "log_softmax_backward",
     "mse_loss",

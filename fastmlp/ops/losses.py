@@ -11,7 +11,9 @@ from ..backend import active
 from ..checks import (
     Array,
     as_array,
+    find_activation,
     float_arrays,
+    gradient,
     int64,
     known_reduction,
     labels_fit,
@@ -19,8 +21,9 @@ from ..checks import (
     number,
     probabilities_fit,
     same_shape,
+    weights_fit,
 )
-from .arrays import contiguous, labels_output, rows_of, target_for
+from .arrays import contiguous, copy_back, labels_output, rows_of, target_for
 
 
 def cross_entropy(
@@ -97,6 +100,93 @@ def cross_entropy(
     if written is not dlogits:
         dlogits[...] = written
     return (loss if reduction == "none" else loss[0]), dlogits
+
+
+LOGITS_BYTES = 48 << 20  # of the logits that linear_cross_entropy has at a time
+
+
+def linear_cross_entropy(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None,
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    ignore_index: int = -100,
+    reduction: Literal["mean", "sum"] = "mean",
+    *,
+    dx: bool | Array = True,
+    dw: bool | Array = True,
+    db: bool | Array = True,
+    backend: str | None = None,
+) -> tuple[float, Array | None, Array | None, Array | None]:
+    """The cross-entropy of a last layer, cross_entropy(x wᵀ + b, target), with all its gradients. -> loss, dx, dw, db
+
+    x (..., k), w (C, k), b (C,) or None, target (...): integer labels. For many classes C: the logits are made, and
+    turned into their gradient in place, some rows at a time, so that they take no more than 48 MiB, or one row.
+    weight (C,), ignore_index, reduction: as for `cross_entropy`.
+    dx, dw, db: True, an array to write into, or False if that one is not wanted; its place in the result is then None.
+    """
+    kernels = active(backend)
+    known_reduction(reduction, ("mean", "sum"))
+    ignore_index = int64("ignore_index", ignore_index)
+    target = as_array("target", target)
+    x, w, b, weight = float_arrays(("b", "weight"), x=x, w=w, b=b, weight=weight)
+    weights_fit(x, w, b)
+    classes, k = w.shape
+    if target.dtype.kind not in "iu" and target.shape != (0,):  # an empty list may be labels
+        raise TypeError(f"target: expected integer labels, got {target.dtype}")
+    same_shape("target", target, x.shape[:-1])
+    labels = _labels(kernels, target, x.shape[:-1], classes, ignore_index)
+    if weight is not None:
+        same_shape("weight", weight, (classes,))
+        weight = contiguous(weight)
+    outs: list[Array | None] = []
+    for name, asked, shape in (("dx", dx, x.shape), ("dw", dw, w.shape), ("db", db, (classes,))):
+        outs.append(gradient(name, asked, shape, x.dtype, (x, w, b, target, weight, *outs)))
+    written = [None if a is None else target_for(a) for a in outs]
+    flat = None if written[0] is None else rows_of(written[0], k)
+    divisor = _divisor(labels, weight, ignore_index) if reduction == "mean" else 1.0
+    grads = [flat, *written[1:]]
+    loss = _in_chunks(kernels, rows_of(x, k), w, contiguous(b), labels, weight, ignore_index, divisor, grads)
+    copy_back(outs, written)
+    return loss, outs[0], outs[1], outs[2]
+
+
+def _divisor(labels: Array, weight: Array | None, ignore_index: int) -> float:
+    """What "mean" divides by: the weights of the rows that count, or their number."""
+    counted = labels[labels != ignore_index]
+    return float(len(counted)) if weight is None else float(weight[counted].sum(dtype=np.float64))
+
+
+def _in_chunks(
+    kernels: Any,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    labels: Array,
+    weight: Array | None,
+    ignore_index: int,
+    divisor: float,
+    grads: list[Array | None],
+) -> float:
+    """Forward and backward for some rows at a time; what they share is summed. -> the loss"""
+    dx, dw, db = grads
+    rows, classes = len(x), len(w)
+    chunks = max(-(-rows * classes * x.itemsize // LOGITS_BYTES), 1)
+    chunk = max(-(-rows // chunks), 1)
+    act, values = find_activation("identity", {})
+    logits = np.empty((min(chunk, rows), classes), x.dtype)
+    share = np.full(len(logits), 1 / divisor if divisor else 0.0, x.dtype)
+    loss, total = np.empty(1, x.dtype), 0.0
+    for begin in range(0, max(rows, 1), chunk):
+        some, z = slice(begin, begin + chunk), logits[: min(chunk, rows - begin)]
+        kernels.linear_forward(x[some], w, b, act, values, z, None)
+        kernels.cross_entropy(z, labels[some], weight, share[: len(z)], ignore_index, 0.0, "sum", loss, z)
+        kernels.linear_backward(
+            z, x[some], w, z, act, values, None if dx is None else dx[some], dw, db, begin > 0
+        )
+        total += float(loss[0])
+    return total if divisor else float("nan")
 
 
 def nll_loss(

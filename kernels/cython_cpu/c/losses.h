@@ -25,11 +25,12 @@ struct cross_entropy_job {
 /* Labels without smoothing: a is 0 but at the label. */
 static double sparse_row(const struct cross_entropy_job *job, const real *x, ptrdiff_t label, real a, real *dx,
                          ptrdiff_t classes) {
-    const real top = row_max(x, classes), sum = row_exp(x, top, dx, classes), share = a * job->by.unit * job->by.scale;
+    const real top = row_max(x, classes), at_label = x[label]; /* dx may be x */
+    const real sum = row_exp(x, top, dx, classes), share = a * job->by.unit * job->by.scale;
     const vec factor = v_set(share / sum);
     EACH_VECTOR(classes) row_store(dx + at, row_load(dx + at, n, factor) * factor, n);
     dx[label] -= share;
-    return a == 0 ? 0 : a * (LOG(sum) - (x[label] - top));
+    return a == 0 ? 0 : a * (LOG(sum) - (at_label - top));
 }
 
 /* a_c for VLEN classes from `at`: s w_c (keep q_c + spread), where keep is 1 - ε and spread ε / C. */
