@@ -23,6 +23,9 @@ GELU = F.gelu  # 'none': erf
 
 
 def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
+    if case.section == "network":
+        plain = as_people_write_it(torch, case, a, "eager")
+        return plain + as_people_write_it(torch, case, a, "fused Adam", fused=True)
     if case.section in ("step", "eager"):
         options = {"fused": True} if case.kernel == FUSED else {}
         return as_people_write_it(torch, case, a, "eager", **options)

@@ -2,7 +2,7 @@
 
 `versions(library, case, arrays)` gives one or more ways; all of them are checked and timed, and the fastest one
 stands for the library. Every library gets the same arrays, layout and number of threads, and may write into an
-array that is already there wherever it can (`out=`), except in the sections "tiny", "step" and "eager", which are
+array that is already there wherever it can (`out=`), except in the sections "tiny", "step", "network" and "eager", which are
 about what people write.
 
 torch's ways are in peer_torch.py, which is imported when they are first asked for, in torch's own process.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .programs import operation, training_step
+from .programs import network_step, operation, training_step
 from .work import AS_WRITTEN, FUSED, Case
 
 Arrays = dict[str, np.ndarray]
@@ -72,8 +72,9 @@ def use_threads(library: str, threads: int, backend: str | None) -> None:
 
 def as_people_write_it(library: Any, case: Case, a: Arrays, name: str, **adam: Any) -> list[Version]:
     """The way of fastmlp or torch through tensors and layers. adam: options of a step's optimizer."""
-    if case.section == "step":
-        step, checked = training_step(library, case.shape, a, **adam)
+    if case.section in ("step", "network"):
+        program = training_step if case.section == "step" else network_step
+        step, checked = program(library, case.shape, a, **adam)
         return [Version(name, step, checked=checked)]
     t = {key: library.tensor(v, requires_grad=True) for key, v in a.items()}
     call = operation(library, case.kernel, t["a"], t["b"])
@@ -84,8 +85,8 @@ def _fastmlp(case: Case, a: Arrays) -> list[Version]:
     import fastmlp
     from fastmlp import ops
 
-    if case.section in ("step", "eager"):
-        return as_people_write_it(fastmlp, case, a, "tensors")
+    if case.section in ("step", "network", "eager"):
+        return as_people_write_it(fastmlp, case, a, "compiled" if case.section == "network" else "tensors")
     x, w, b = a.get("x"), a.get("w"), a.get("b")
     act = case.kernel
     if case.section == "tiny":

@@ -5,6 +5,8 @@ gives the same loss and the same gradients, and these can be compared with a ref
 """
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,6 +59,43 @@ def training_step(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray]
     def checked():
         loss = np.asarray(step(), a["x"].dtype)
         return loss, *[parameter.grad for parameter in model.parameters()]
+
+    return step, checked
+
+
+def network_step(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray], **adam: Any) -> tuple[Call, Call]:
+    """One step of a chain of layers with relu between them, by Adam; with fastmlp a compiled one.
+
+    shape, a, adam, and what it gives: as for training_step. The gradients are what Adam's first average says they were.
+    """
+    nn, optim = library.nn, library.optim
+    layers = []
+    for k, n in pairwise(shape[1:]):
+        layers += [nn.Linear(k, n), nn.ReLU()]
+    is_probability = shape[-1] == 1
+    model = nn.Sequential(*layers[:-1], *([nn.Sigmoid()] if is_probability else []))
+    criterion = nn.BCELoss() if is_probability else nn.CrossEntropyLoss()
+    for number, layer in enumerate(layers[::2], 1):
+        names = {"weight": f"fc{number}.weight", "bias": f"fc{number}.bias"}
+        layer.load_state_dict({name: library.tensor(a[key]) for name, key in names.items()})
+    optimizer = optim.Adam(model.parameters(), lr=0.0, **adam)
+    if hasattr(library, "Network"):
+        network = library.compile(model, criterion, optimizer)
+        step = partial(network.step, a["x"], a["y"])
+    else:
+        x, y = library.tensor(a["x"]), library.tensor(a["y"])
+
+        def step():
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+    def checked():
+        loss = np.asarray([step(), step()][1], a["x"].dtype)  # the second is a compiled one
+        kept = [optimizer.state[p] for p in model.parameters()]
+        return loss, *[np.asarray(s["exp_avg"]) / a["x"].dtype.type(1 - 0.9 ** int(s["step"])) for s in kept]
 
     return step, checked
 

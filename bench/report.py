@@ -13,6 +13,7 @@ WHAT = {
     "loss": "losses of single elements, loss and gradient, shape elements",
     "tiny": "a tiny call as people write it, shape m x k x n",
     "step": "a training step as people write it, torch run eagerly, shape batch x in x hidden x hidden x out",
+    "network": "a training step of a compiled network, shape batch x in x hidden ... x out",
     "eager": "one operation on tensors that require gradients (on arrays: numpy), shape m x n",
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .results import Results, Row, geometric_mean, worst
-from .work import ARTICLE, AS_WRITTEN, OUT_OF_CACHE
+from .work import ARTICLE, AS_WRITTEN, NETWORKS, OUT_OF_CACHE
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,12 @@ LARGE = (512, 1024, 1024)
 STEP = "the article's training step, as the article writes it"
 _of_the_step = _of("step", kernel=AS_WRITTEN, shape=ARTICLE)
 
+
+
+def _network(shape):
+    return _of("network", shape=shape)
+
+
 TARGETS = [
     Target("linear forward, float32: geometric mean", _of("linear"), geometric_mean, 1.3, "x"),
     Target("linear forward, float32: worst shape", _of("linear"), _least_ratio, 0.95, "x"),
@@ -87,6 +93,10 @@ TARGETS = [
     Target("a tiny call, 1x10x64 relu", _of("tiny"), _most_microseconds, 3.0, " µs", at_least=False),
     Target(f"{STEP}: against torch", _of_the_step, _least_ratio, 9.0, "x"),
     Target(f"{STEP}: time", _of_the_step, _most_microseconds, 70.0, " µs", at_least=False),
+    *(
+        Target(f"compiled step {'x'.join(map(str, shape))}: against torch", _network(shape), _least_ratio, bound, "x")
+        for shape, bound in zip(NETWORKS, (20.0, 5.0, 2.5, 2.2, 1.3, 1.2))
+    ),
     Target(
         "overhead of an eager operation, over NumPy's: worst operation",
         _of("eager", peer="numpy"),

@@ -59,7 +59,7 @@ class Case:
         """How many terms the longest sum has."""
         if self.section == "backward":
             return max(self.shape)
-        if self.section == "step":
+        if self.section in ("step", "network"):
             return sum(self.shape)  # the sums of all layers, one after the other
         if self.section in ("cross_entropy", "loss", "eager"):
             return int(np.prod(self.shape))
@@ -67,7 +67,7 @@ class Case:
 
 
 # "busy" is in busy.py
-SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "loss", "tiny", "step", "eager", "busy")
+SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "loss", "tiny", "step", "network", "eager", "busy")
 
 # (m, k, n) and whether `--quick` runs it
 LINEAR = [
@@ -138,6 +138,14 @@ ARTICLE = (100, 10, 64, 32, 1)
 DIGITS = (64, 64, 128, 64, 10)
 AS_WRITTEN, FUSED = "Adam", "Adam, fused"  # torch's, by default and with fused=True; fastmlp has one Adam
 STEPS = [(ARTICLE, AS_WRITTEN, True), (ARTICLE, FUSED, False), (DIGITS, AS_WRITTEN, False), (DIGITS, FUSED, False)]
+NETWORKS = [
+    ARTICLE,
+    (10000, 4, 32, 16, 4),
+    (128, 784, 256, 128, 10),
+    (128, 784, 512, 256, 10),
+    (256, 1024, 1024, 1024, 1024, 10),
+    (512, 4096, 4096, 4096, 10),
+]
 QUICK_OPERATIONS = ("add", "sigmoid")
 
 CASES = [
@@ -149,6 +157,7 @@ CASES = [
     *(Case("loss", kernel, size, quick=q) for size, q in LOSS_SIZES for kernel in LOSSES),
     Case("tiny", "relu", (1, 10, 64), quick=True, peers=("torch", "numpy")),
     *(Case("step", kernel, shape, quick=q) for shape, kernel, q in STEPS),
+    *(Case("network", "Adam", shape, quick=shape == ARTICLE) for shape in NETWORKS),
     *(Case("eager", k, (3, 4), quick=k in QUICK_OPERATIONS, peers=("torch", "numpy")) for k in OPERATIONS),
 ]
 
@@ -169,7 +178,7 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
         return {"x": x / 2 + x.dtype.type(0.25), "target": target}  # away from 0 and 1, where bce's gradient is huge
     if case.section == "eager":
         return {name: rng.standard_normal(case.shape, case.dtype) for name in ("a", "b")}
-    if case.section == "step":
+    if case.section in ("step", "network"):
         return _step_inputs(rng, case)
     m, k, n = case.shape
     x = rng.standard_normal((m, k), case.dtype)
@@ -217,7 +226,7 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
     with_numpy = {"backend": "numpy"}
     if case.section == "eager":
         return [np.asarray(operation(np, case.kernel, d["a"], d["b"])())]
-    if case.section == "step":
+    if case.section in ("step", "network"):
         return _step_expected(d, len(case.shape) - 2)
     if case.section in ("linear", "tiny"):
         return [ops.linear(d["x"], d["w"], d["b"], case.kernel, **with_numpy)]
