@@ -79,7 +79,7 @@ def _right_versions(row, case, worker, want, compiled):
     row.notes += notes
     right = {}
     for name in names:
-        wrong = problem(worker.result(name), want, case.dtype, case.depth)
+        wrong = problem(worker.result(name), want, case.dtype, case.depth, switches=case.section == "network")
         if wrong:
             row.notes.append(f"{worker.library} {name} refused: {wrong}")
         else:

@@ -2,8 +2,8 @@
 
 `versions(library, case, arrays)` gives one or more ways; all of them are checked and timed, and the fastest one
 stands for the library. Every library gets the same arrays, layout and number of threads, and may write into an
-array that is already there wherever it can (`out=`), except in the sections "tiny", "step", "network" and "eager", which are
-about what people write.
+array that is already there wherever it can (`out=`), except in the sections "tiny", "step", "network" and "eager",
+which are about what people write.
 
 torch's ways are in peer_torch.py, which is imported when they are first asked for, in torch's own process.
 """
