@@ -161,7 +161,7 @@ def test_models(on_each_backend, name, dtype):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(on_each_backend, name):
     net = compare(*(training(Written, OPTIMIZERS[name]) for _ in range(2)), X.astype("f"), LABELS)
-    assert net._steps
+    assert net._steps and net.reason is None
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -173,7 +173,7 @@ def test_losses(on_each_backend, name):
         return nn.Sequential(Written(), *([last] if last else []))
 
     net = compare(*(training(model, loss=loss) for _ in range(2)), X.astype("f"), y)
-    assert net._steps
+    assert net._steps and net.reason is None
 
 
 def groups(p):
@@ -336,6 +336,45 @@ def test_tensors_too():
     assert [net.step(x, y) for _ in range(3)] == [plainly(*others, X.astype("f"), LABELS) for _ in range(3)]
 
 
+def test_an_input_that_requires_a_gradient_gets_it():
+    parts = training(Written)
+    net, x = fm.compile(*parts), fm.tensor(X.astype("f"), requires_grad=True)
+    for _ in range(3):
+        before = None if x.grad is None else x.grad.clone()
+        net.step(x, LABELS)
+        assert x.grad is not None and (before is None or not np.array_equal(before, x.grad))
+
+
+def test_parameters_that_the_model_does_not_use():
+    def with_others(p):
+        return optim.Adam([*p, nn.Parameter(fm.ones(3))], 0.01)
+
+    compare(training(Written, with_others), training(Written, with_others), X.astype("f"), LABELS)
+
+
+def test_plans_are_not_kept_without_end():
+    net = fm.compile(*training(Written))
+    for rows in range(1, 100):
+        x, y = np.zeros((rows, K), "f"), np.zeros(rows, int)
+        net.step(x, y), net.predict(x)
+    assert len(net._steps) == len(net._predictions) == 32
+
+
+def test_what_is_refused_is_tried_again_when_something_has_changed():
+    model = nn.Sequential(nn.Linear(K, 4), nn.GLU(), nn.Linear(2, C))
+    net, runs = fm.compile(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), 0.1)), []
+    model.register_forward_hook(lambda *_: runs.append(0))
+    for _ in range(3):
+        net.step(X.astype("f"), LABELS)
+    assert "forward hooks" in net.reason and len(runs) == 3
+    model._forward_hooks.clear()
+    net.step(X.astype("f"), LABELS)
+    assert "multiply() is not a layer" in net.reason
+    model[1] = nn.Linear(4, 2)
+    net.step(X.astype("f"), LABELS)
+    assert net.reason is None and net._steps
+
+
 # -------------------------------------------------------------------------------------------------- errors
 
 WRONG = {
@@ -439,6 +478,20 @@ def test_predictions_into_an_array():
         np.testing.assert_array_equal(out, expected)
     with pytest.raises(ValueError, match="out: overlaps another argument"):
         net.predict(x, x[:, :C])
+
+
+@pytest.mark.parametrize("rows", [1024, 1025, 3000])
+def test_predictions_of_many_rows(rows):
+    model, x = Written(), np.random.default_rng(0).normal(size=(rows, K)).astype("f")
+    net, out = fm.compile(model), np.empty((rows, C), "f")
+    with fm.no_grad():
+        expected = model(fm.tensor(x)).numpy()
+    np.testing.assert_allclose(net.predict(x), expected, rtol=1e-6, atol=1e-6)
+    assert net.predict(x, out) is out
+    np.testing.assert_array_equal(out, net.predict(x))
+    untracked = fm.compile(MODELS["batch norm, untracked"]())
+    with fm.no_grad():
+        np.testing.assert_allclose(untracked.predict(x), untracked.model(fm.tensor(x)), rtol=1e-5, atol=1e-6)
 
 
 def test_evaluation_and_epochs_are_the_loops_they_stand_for():
@@ -555,7 +608,7 @@ def test_gradients_clipped_or_summed(options, name):
             optimizer.step()
             optimizer.zero_grad()
         same(everything(parts[0], parts[2]), everything(model, optimizer))
-    assert bool(net._steps) is (name == "written")
+    assert (net.reason is None) is (name == "written")
 
 
 # --------------------------------------------------------------------------------------------------- files

@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp.kernels.contract import KERNELS
 
 from .. import ops
+from .watch import Refusal
 
 if TYPE_CHECKING:
     from .network import Network
@@ -25,6 +26,8 @@ def explain(network: Network) -> str:
         lines += ["gradients are clipped or summed: the update is a call of the optimizer's own", ""]
     for name, plans in (("step", network._steps), ("predict", network._predictions)):
         for key, plan in plans.items():
+            if isinstance(plan, Refusal):
+                continue
             lines += [f"{name}, x {key[0]} {key[1]}", HEADER, *_table(plan.calls.calls), ""]
     return "\n".join(lines[:-1] if lines else ["no plan yet: the first prediction, or the second step, makes one"])
 

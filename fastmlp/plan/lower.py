@@ -20,7 +20,7 @@ from ..checks import Array
 from ..nn import loss_functions
 from ..optim import Optimizer
 from ..tape import array_of, wrap
-from .trace import Layer, NotAChain
+from .trace import Layer, NotAChain, NotYet
 
 Gradients = list[tuple[Tensor, Array]]
 #: (dy, is dx wanted?) -> dx; the gradients of the layer's parameters are appended to plan.gradients
@@ -245,6 +245,8 @@ def _update(plan: Calls, optimizer: Optimizer, gradients: dict[int, Array]) -> N
         alike: dict[Any, list[Tensor]] = {}
         for p in group["params"]:
             if id(p) in gradients:
+                if not set(optimizer._fresh(array_of(p), group)) <= set(optimizer.state.get(p, ())):
+                    raise NotYet
                 alike.setdefault(optimizer.state[p].get("step"), []).append(p)
         for number, params in alike.items():
             states = [optimizer.state[p] for p in params]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from .explain import explain
 from .lower import Gradients
 from .plans import Prediction, Step
 from .saved import Chain, chain_of, tree_of
-from .trace import NotAChain, input_shape, model_dtype, trace
+from .trace import NotAChain, NotYet, input_shape, model_dtype, trace
+from .watch import Refusal, Watch
 
 ROWS = 1024  # of a prediction, at a time
+MANY = 32  # plans that are kept, for inputs of so many shapes
 
 
 class Network:
@@ -63,8 +66,8 @@ class Network:
 
     def _forget(self) -> None:
         self._lock = threading.RLock()
-        self._steps: dict[Any, Step] = {}
-        self._predictions: dict[Any, Prediction] = {}
+        self._steps: dict[Any, Step | Refusal] = {}
+        self._predictions: dict[Any, Prediction | Refusal] = {}
         self._last_step: Step | None = None  # those that ran last
         self._last_prediction: Prediction | None = None
         self._gradients: dict[Tensor, Array] = {}  # the sums so far, where several steps make an update
@@ -85,7 +88,7 @@ class Network:
             xa, ya = _array(x), _array(y)
             if ya.dtype.kind in "iu" and ya.dtype != np.int64:
                 ya = ya.astype(np.int64)  # as kernels take labels
-            plan = self._step_plan(xa, ya)
+            plan = None if _learns(x) or _learns(y) else self._step_plan(xa, ya)
             if plan is None:
                 return self._eager_step(x, y)
             loss = plan.run(xa, ya)
@@ -98,35 +101,39 @@ class Network:
         plan = self._last_step
         if plan is None or not plan.fits(x, y):
             plan = self._steps.get((x.shape, x.dtype, y.shape, y.dtype))
-            if plan is not None and not plan.fits(x, y):
+            if isinstance(plan, Step) and not plan.fits(x, y):
                 return None
-        if plan is None or not plan.is_fresh():
+        if not isinstance(plan, Step) or not plan.is_fresh():
             plan = self._new_step(x, y)
         self._last_step = plan
         return plan
 
     def _new_step(self, x: Array, y: Array) -> Step | None:
         assert self.optimizer is not None
+        if not (_is_plain(x) and _is_plain(y)):
+            return None
+        made = partial(Step, self.model, self.loss, self.optimizer, not self._updates_later, x, y)
+        watched = self.model, True, self.loss, self.optimizer
+        return self._made(self._steps, (x.shape, x.dtype, y.shape, y.dtype), made, watched)
+
+    def _made(self, plans: dict[Any, Any], key: Any, make: Callable[[], Any], watched: tuple[Any, ...]) -> Any:
+        """A new plan, among the others. None if there is none, and the reason is kept until something changes."""
+        known = plans.get(key)
+        if isinstance(known, Refusal) and known.watch.sees_no_change():
+            self.reason = known.reason
+            return None
         self.reason = None
-        if not (_is_plain(x) and _is_plain(y) and self._has_state()):
-            return None  # the first step is the optimizer's own
+        while len(plans) >= MANY:
+            del plans[next(iter(plans))]
         try:
-            plan = Step(self.model, self.loss, self.optimizer, not self._updates_later, x, y)
+            plans[key] = make()
+        except NotYet:
+            return None
         except NotAChain as e:
             self.reason = str(e)
+            plans[key] = Refusal(Watch(*watched), self.reason)
             return None
-        self._steps[x.shape, x.dtype, y.shape, y.dtype] = plan
-        return plan
-
-    def _has_state(self) -> bool:
-        """Does the optimizer remember all that it ever will?"""
-        assert self.optimizer is not None
-        return all(
-            set(self.optimizer._fresh(array_of(p), group)) <= set(self.optimizer.state.get(p, ()))
-            for group in self.optimizer.param_groups
-            for p in group["params"]
-            if p.requires_grad
-        )
+        return plans[key]
 
     @property
     def _updates_later(self) -> bool:
@@ -196,32 +203,43 @@ class Network:
         """
         with self._lock:
             xa = _array(x)
-            plan = self._prediction_plan(xa)
-            y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
+            if len(xa) > ROWS if xa.ndim else False:
+                y = self._predict_in_parts(x, xa, out)
+            else:
+                plan = self._prediction_plan(xa)
+                y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
         return y if xa is x or not isinstance(x, Tensor) else wrap(y)
+
+    def _predict_in_parts(self, x: Any, xa: Array, out: Array | None) -> Array:
+        """ROWS at a time, which stay in the caches, if what is said of a row does not depend on the others."""
+        plan = self._prediction_plan(xa[:ROWS])
+        if plan is None or not plan.by_rows:
+            return self._eager_prediction(x, out)
+        shape, dtype = (len(xa), *plan.calls.output.shape[1:]), plan.calls.output.dtype
+        y = np.empty(shape, dtype) if out is None else output(out, shape, dtype, (xa,))
+        for begin in range(0, len(xa), ROWS):
+            part = xa[begin : begin + ROWS]
+            plan = self._prediction_plan(part)
+            assert plan is not None
+            plan.run(part, y[begin : begin + ROWS])
+        return y
 
     def _prediction_plan(self, x: Array) -> Prediction | None:
         plan = self._last_prediction
         if plan is None or not plan.fits(x):
             plan = self._predictions.get((x.shape, x.dtype))
-            if plan is not None and not plan.fits(x):
+            if isinstance(plan, Prediction) and not plan.fits(x):
                 return None
-        if plan is None or not plan.is_fresh():
+        if not isinstance(plan, Prediction) or not plan.is_fresh():
             plan = self._new_prediction(x)
         self._last_prediction = plan
         return plan
 
     def _new_prediction(self, x: Array) -> Prediction | None:
-        self.reason = None
         if not _is_plain(x):
             return None
-        try:
-            plan = Prediction(self.model, x)
-        except NotAChain as e:
-            self.reason = str(e)
-            return None
-        self._predictions[x.shape, x.dtype] = plan
-        return plan
+        made = partial(Prediction, self.model, x)
+        return self._made(self._predictions, (x.shape, x.dtype), made, (self.model, False))
 
     @no_grad()
     def _eager_prediction(self, x: Any, out: Array | None) -> Array:
@@ -290,6 +308,10 @@ def _array(x: Any) -> Array:
     if type(x) is np.ndarray:
         return x
     return array_of(x) if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _learns(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad
 
 
 def _is_plain(a: Array) -> bool:

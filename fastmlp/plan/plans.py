@@ -133,6 +133,7 @@ class Prediction:
         self.model = model
         with evaluation(model):
             self.layers = trace(model, _some(x))
+        self.by_rows = not any(layer.options.get("training") for layer in self.layers)
         slot = self._slot = np.zeros_like(x)
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output

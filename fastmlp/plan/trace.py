@@ -23,6 +23,10 @@ class NotAChain(Exception):
     """Why a model cannot be compiled."""
 
 
+class NotYet(Exception):
+    """The optimizer has no state for a parameter yet: the first step is its own."""
+
+
 @dataclass
 class Layer:
     """One step of the chain.

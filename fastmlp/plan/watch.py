@@ -49,6 +49,14 @@ def entries_of(*dictionaries: Any) -> list[Entry]:
     return [(d, key, value) for d in dictionaries for key, value in d.items()]
 
 
+class Refusal:
+    """Why there is no plan, as long as nothing changes."""
+
+    def __init__(self, watch: Watch, reason: str) -> None:
+        self.watch = watch
+        self.reason = reason
+
+
 class Watch:
     """Of a model, and where it learns of its loss and optimizer: which objects they are made of."""
 
