@@ -56,7 +56,8 @@ from .devices import device
 from .functions import *  # noqa: F403
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .io import load, save
-from .plan import Network, compile
+from .plan import Network
+from .plan import compile as compile  # not in __all__, where it would take the place of Python's own
 from .printing import set_printoptions
 from .train import Callback, EarlyStopping, History, Monitor, Trainer
 
@@ -85,7 +86,6 @@ __all__ = [
     "available_backends",
     "bernoulli",
     "bool",
-    "compile",
     "cuda",
     "data",
     "device",

@@ -68,7 +68,7 @@ class LinearJob:
         ya, saved = ops.linear(xa, wa, ba, act, save=True, backend=backend)
         y = wrap(ya)
         edges = [edge(x) if self.dx else None, edge(w) if self.dw else None, edge(b) if self.db else None]  # type: ignore
-        kept = xa, wa, saved, act, self.dx, self.dw, self.db
+        kept = xa, wa, saved, act, self.dx, self.dw, self.db, b is not None
         reads = [seen(x)] if self.dw else []
         if self.dx:
             reads.append(seen(w))
@@ -78,7 +78,9 @@ class LinearJob:
         return y
 
 
-def _linear_gradient(dy: Array, x: Array, w: Array, saved: Array, act: Chosen, dx: bool, dw: bool, db: bool) -> Any:
+def _linear_gradient(
+    dy: Array, x: Array, w: Array, saved: Array, act: Chosen, dx: bool, dw: bool, db: bool, biased: bool
+) -> Any:
     return ops.linear_backward(dy, x, w, saved, act, dx=dx, dw=dw, db=db)
 
 

@@ -375,6 +375,245 @@ def test_what_is_refused_is_tried_again_when_something_has_changed():
     assert net.reason is None and net._steps
 
 
+# ------------------------------------------------------------------------------ what a plan must not overlook
+
+
+def dropout_changed(model, optimizer):
+    model[1].p = 0.9
+
+
+def slope_changed(model, optimizer):
+    model[2].negative_slope = 0.5
+
+
+def eps_changed(model, optimizer):
+    model[3].eps = 1.0
+
+
+def norm_frozen(model, optimizer):
+    model[4].eval()
+
+
+def norm_frozen_and_moved(model, optimizer):
+    model[4].eval()
+    model[4].running_var.mul_(3.0)
+
+
+def class_changed(model, optimizer):
+    model[2].__class__ = nn.Tanh
+
+
+def forward_patched(model, optimizer):
+    model[2].forward = lambda x: x * 2
+
+
+def counts_changed(model, optimizer):
+    optimizer.state[model[0].weight]["step"] = 100
+
+
+def betas_changed(model, optimizer):
+    optimizer.param_groups[0]["betas"][0] = 0.1
+
+
+def momentum_of_the_norm(model, optimizer):
+    model[4].momentum = 0.7
+
+
+OVERLOOKED = [
+    *(dropout_changed, slope_changed, eps_changed, norm_frozen, norm_frozen_and_moved, class_changed, forward_patched),
+    *(counts_changed, betas_changed, momentum_of_the_norm),
+]
+
+
+@pytest.mark.parametrize("change", OVERLOOKED)
+def test_nothing_is_overlooked(change):
+    def model():
+        layers = nn.Dropout(0.1), nn.LeakyReLU(0.1), nn.LayerNorm(8), nn.BatchNorm1d(8)
+        return nn.Sequential(nn.Linear(K, 8), *layers, nn.Linear(8, C))
+
+    def optimizer(p):
+        made = optim.Adam(p, 0.01)
+        made.param_groups[0]["betas"] = [0.9, 0.99]
+        return made
+
+    parts, others = training(model, optimizer), training(model, optimizer)
+    net, x = fm.compile(*parts), X.astype("f")
+    for which in (0, 1):
+        fm.manual_seed(2)
+        for step in range(7):
+            if step in (3, 5):
+                change((parts, others)[which][0], (parts, others)[which][2])
+            plainly(*others, x, LABELS) if which else net.step(x, LABELS)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+    np.testing.assert_array_equal(net.predict(x), fm.compile(others[0]).predict(x))
+
+
+class Unusual(nn.Module):
+    """forward is given; a and b are layers, c is a constant."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.a, self.b = nn.Linear(K, 6), nn.Linear(6, C)
+        self.__dict__["how"], self.n, self.scale = forward, 0, 1.0
+
+    def forward(self, x):
+        return self.how(self, x)
+
+
+def counting(m, x):
+    m.n += 1
+    return m.b(F.relu(m.a(x))) if m.n % 2 else m.b(F.tanh(m.a(x)))
+
+
+def clamping(m, x):
+    with fm.no_grad():
+        m.a.weight.clamp_(-0.1, 0.1)
+    return m.b(F.relu(m.a(x)))
+
+
+def doubling_its_input(m, x):
+    with fm.no_grad():
+        x = x * 2
+    return m.b(F.relu(m.a(x)))
+
+
+UNUSUAL = {
+    "a constant bias": lambda m, x: m.b(F.linear(x, m.a.weight, fm.full((6,), 10.0))),
+    "a detached bias": lambda m, x: m.b(F.linear(x, m.a.weight, m.a.bias.detach())),
+    "a constant weight": lambda m, x: m.b(F.linear(x, fm.full((6, K), 0.1), m.a.bias)),
+    "a computed weight": lambda m, x: m.b(F.linear(x, m.a.weight * 2, m.a.bias)),
+    "rows counted": lambda m, x: m.b(F.relu(m.a(x)) if len(x) > 4 else F.tanh(m.a(x))),
+    "attributes": counting,
+    "parameters changed": clamping,
+    "the input": doubling_its_input,
+    "squeezed": lambda m, x: m.b(F.relu(m.a(x))).reshape(-1, C),
+    "turned": lambda m, x: m.b(F.relu(m.a(x).T.T)),
+    "dropout in evaluation": lambda m, x: m.b(F.dropout(m.a(x), 0.5, training=True)),
+    "twice the same layer": lambda m, x: m.b(F.relu(m.a(F.relu(m.a(x)[:, :K])))),
+    "shared": lambda m, x: F.linear(F.linear(x, m.a.weight), m.a.weight.T)[:, :C],
+    "data": lambda m, x: m.b(F.relu(m.a(x)) if x.sum().item() > 0 else F.tanh(m.a(x))),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_forwards_of_all_kinds(name):
+    def model():
+        return Unusual(UNUSUAL[name])
+
+    parts, others = training(model), training(model)
+    net, x = compare(parts, others, X.astype("f"), LABELS, steps=6), X.astype("f")
+    fm.manual_seed(5)
+    ours = [net.predict(x) for _ in range(2)]
+    fm.manual_seed(5)
+    others[0].eval()
+    with fm.no_grad():
+        theirs = [others[0](fm.tensor(x)).numpy() for _ in range(2)]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(M, 2, 5), (M, 5), (5,), (M, 1, 5)])
+def test_shapes_are_those_of_the_layers(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("f")
+    for model in (nn.Tanh(), nn.Linear(5, 3), nn.Sequential(nn.Flatten(0), nn.Tanh()), nn.Sequential(nn.Tanh())):
+        net = fm.compile(model)
+        with fm.no_grad():
+            np.testing.assert_array_equal(net.predict(x), model(fm.tensor(x)).numpy())
+
+
+def weighted(p, t):
+    return F.mse_loss(p, t, weight=(t > 0.5).float())
+
+
+def doubled(p, t):
+    return F.mse_loss(p, t * 2)
+
+
+class Smaller(optim.Adam):
+    def step(self, closure=None):
+        self.param_groups[0]["lr"] *= 0.5
+        return super().step(closure)
+
+
+class Halving(optim.SGD):
+    def _update(self, group, params, grads, states, step):
+        for p, g in zip(params, grads):
+            p -= group["lr"] * 0.5 * g
+
+
+@pytest.mark.parametrize("loss", [weighted, doubled, lambda p, t: F.mse_loss(p, t) + p.mean()])
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS["adam"], lambda p: Smaller(p, 0.1), lambda p: Halving(p, 0.1)])
+def test_losses_and_optimizers_of_ones_own(loss, optimizer):
+    net = compare(*(training(Written, optimizer, loss) for _ in range(2)), X.astype("f"), UNIT.astype("f"), steps=6)
+    assert "not one of fastmlp's own" in net.reason
+
+
+def test_other_options_are_other_plans():
+    parts, others = training(Written), training(Written)
+    net, x = fm.compile(*parts), X.astype("f")
+    for step in range(6):
+        if step == 3:
+            net.clip_grad_norm = 1e-3
+        model, loss, optimizer = others
+        optimizer.zero_grad()
+        loss(model(fm.tensor(x)), fm.tensor(LABELS)).backward()
+        if step >= 3:
+            nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+        optimizer.step()
+        net.step(x, LABELS)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+    net.model = nn.Linear(K, 2)
+    assert net.predict(x).shape == (M, 2)
+
+
+def test_momentum_that_begins_later():
+    parts, others = training(Written, OPTIMIZERS["sgd"]), training(Written, OPTIMIZERS["sgd"])
+    net, x = fm.compile(*parts), X.astype("f")
+    for step in range(6):
+        if step == 3:
+            parts[2].param_groups[0]["momentum"] = others[2].param_groups[0]["momentum"] = 0.9
+        try:
+            theirs = plainly(*others, x, LABELS)
+        except Exception as e:
+            with pytest.raises(type(e)):
+                net.step(x, LABELS)
+            return
+        assert net.step(x, LABELS) == theirs
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
+def test_the_backend_of_the_block(monkeypatch):
+    net, x = fm.compile(*training(Written)), X.astype("f")
+    for _ in range(3):
+        net.step(x, LABELS)
+    with fm.use_backend("numpy"):
+        net.step(x, LABELS)
+        assert type(net._last_step.program).__module__ == "fastmlp.kernels.reference.program"
+
+
+def test_integers_are_the_models_business():
+    class Scaled(Written):
+        def forward(self, x):
+            return super().forward(x.float() / 255.0)
+
+    parts, others, x = training(Scaled), training(Scaled), (X * 20).astype(np.uint8)
+    net = fm.compile(*parts)
+    assert [net.step(x, LABELS) for _ in range(3)] == [plainly(*others, x, LABELS) for _ in range(3)]
+    np.testing.assert_array_equal(net.predict(x), fm.compile(others[0]).predict(x))
+
+
+def test_a_program_takes_what_it_was_made_for(on_each_backend):
+    if fm.get_backend() == "numpy":
+        pytest.skip("the reference takes anything")
+    x, y = np.ones((2, 3), "f"), np.empty((2, 3), "f")
+    with fm.ops.recording() as calls:
+        fm.ops.softmax(x, out=y)
+    program = fm.ops.program(calls, (x, y))
+    for wrong in ((), (x,), (x, y, y), (x, None), (x, 1), (x, np.ones(1, "f"))):
+        with pytest.raises(TypeError, match="run: expected"):
+            program.run(*wrong)
+    assert program.run(x, y) == -1
+
+
 # -------------------------------------------------------------------------------------------------- errors
 
 WRONG = {

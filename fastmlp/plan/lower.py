@@ -17,8 +17,9 @@ from fastmlp.kernels.contract import KERNELS
 from .. import ops
 from ..autograd import Tensor
 from ..checks import Array
+from ..nn import loss as losses
 from ..nn import loss_functions
-from ..optim import Optimizer
+from ..optim import Optimizer, algorithms
 from ..tape import array_of, wrap
 from .trace import Layer, NotAChain, NotYet
 
@@ -58,6 +59,7 @@ class Calls:
     moved: list[tuple[Layer, Array, Array]] = field(default_factory=list)
     gradients: Gradients = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
+    forward_ends: int = 0  # so many calls give the output
 
 
 def prediction(layers: Sequence[Layer], x: Array) -> Calls:
@@ -65,6 +67,8 @@ def prediction(layers: Sequence[Layer], x: Array) -> Calls:
     plan = Calls()
     with ops.recording() as plan.calls:
         plan.output, _ = _forward(layers, x, plan, frozenset())
+    plan.forward_ends = len(plan.calls)
+    _number_the_draws(plan)
     return plan
 
 
@@ -73,10 +77,12 @@ def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: O
 
     x and target stand for any of their shapes and dtypes.
     """
+    _check_known(loss, optimizer)
     plan = Calls()
     learnt = frozenset(id(p) for g in optimizer.param_groups for p in g["params"] if p.requires_grad)
     with ops.recording() as plan.calls:
         plan.output, backwards = _forward(layers, x, plan, learnt)
+        plan.forward_ends = len(plan.calls)
         _backward(backwards, _loss(plan, loss, target))
         if len({id(p) for p, _ in plan.gradients}) < len(plan.gradients):
             raise NotAChain("two of its layers share a parameter")
@@ -84,6 +90,17 @@ def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: O
             _update(plan, optimizer, {id(p): g for p, g in plan.gradients})
     _number_the_draws(plan)
     return plan
+
+
+def _check_known(loss: Any, optimizer: Optimizer) -> None:
+    """Of other people's losses and optimizers nobody can say what they do beside the kernels."""
+    own = [type(loss).__module__ == losses.__name__, getattr(loss, "__module__", "") == loss_functions.__name__]
+    if not any(own) or "forward" in getattr(loss, "__dict__", ()) or getattr(loss, "_forward_hooks", None):
+        raise NotAChain("its loss is not one of fastmlp's own")
+    if type(optimizer).__module__ != algorithms.__name__ or {"step", "_update"} & set(optimizer.__dict__):
+        raise NotAChain("its optimizer is not one of fastmlp's own")
+    for group in optimizer.param_groups:
+        optimizer._check(group)
 
 
 # ------------------------------------------------------------------------------------------------- layers

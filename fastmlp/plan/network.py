@@ -86,13 +86,17 @@ class Network:
             raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
         with self._lock:
             xa, ya = _array(x), _array(y)
-            if ya.dtype.kind in "iu" and ya.dtype != np.int64:
+            if ya.dtype.kind in "iu" and ya.dtype != np.int64 and ya.dtype != np.uint64:
                 ya = ya.astype(np.int64)  # as kernels take labels
             plan = None if _learns(x) or _learns(y) else self._step_plan(xa, ya)
             if plan is None:
                 return self._eager_step(x, y)
-            loss = plan.run(xa, ya)
+            try:
+                loss = plan.run(xa, ya)
+            except NotYet:
+                return self._eager_step(x, y)
             if not plan.calls.updates:
+                self.optimizer.zero_grad()
                 self._update(plan.calls.gradients)
             return loss
 
@@ -129,7 +133,7 @@ class Network:
             plans[key] = make()
         except NotYet:
             return None
-        except NotAChain as e:
+        except (NotAChain, ValueError, TypeError, RuntimeError) as e:  # the layers say it better, if they refuse it too
             self.reason = str(e)
             plans[key] = Refusal(Watch(*watched), self.reason)
             return None
@@ -183,8 +187,7 @@ class Network:
         """
         xa, ya = _array(x), _array(y)
         rows = _rows(xa, ya)
-        if integer("batch_size", batch_size) < 1:
-            raise ValueError(f"batch_size: expected an int >= 1, got {batch_size}")
+        _check_batch_size(batch_size)
         generator = default_generator if seed is None else Generator().manual_seed(seed)
         order = generator.rng.permutation(rows) if shuffle else None
         total = 0.0
@@ -199,7 +202,7 @@ class Network:
     def predict(self, x: Any, out: Array | None = None) -> Any:
         """What the model says to x (m, ...), in evaluation mode: (m, ...), an array for an array, else a Tensor.
 
-        out: an array to write it into.
+        out: an array to write it into, and to return. More than 1024 rows are taken in parts: this rounds otherwise.
         """
         with self._lock:
             xa = _array(x)
@@ -208,7 +211,7 @@ class Network:
             else:
                 plan = self._prediction_plan(xa)
                 y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
-        return y if xa is x or not isinstance(x, Tensor) else wrap(y)
+        return y if out is not None or not isinstance(x, Tensor) else wrap(y)
 
     def _predict_in_parts(self, x: Any, xa: Array, out: Array | None) -> Array:
         """ROWS at a time, which stay in the caches, if what is said of a row does not depend on the others."""
@@ -255,6 +258,7 @@ class Network:
         if self.loss is None:
             raise RuntimeError("evaluate: compile(model, loss) gives a network that has a loss")
         xa, ya = _array(x), _array(y)
+        _check_batch_size(batch_size)
         rows, total = _rows(xa, ya), 0.0
         for begin in range(0, rows, batch_size):
             some = slice(begin, begin + batch_size)
@@ -267,7 +271,8 @@ class Network:
 
     def explain(self) -> str:
         """The plans as text: the kernels of each layer, what they compute and move, and what that takes at least."""
-        return explain(self)
+        with self._lock:
+            return explain(self)
 
     def save(self, path: Any) -> None:
         """What `predict` needs, into a file: .npz or .safetensors. `Network.load` gives a network that predicts alike.
@@ -276,9 +281,11 @@ class Network:
         """
         with evaluation(self.model):
             try:
-                layers = trace(self.model, wrap(np.zeros(input_shape(self.model), model_dtype(self.model))))
+                layers, _ = trace(self.model, np.zeros(input_shape(self.model), model_dtype(self.model)))
             except NotAChain as e:
                 raise RuntimeError(f"save: the model is no chain of layers: {e}") from None
+        if any(layer.kind == "dropout" for layer in layers):
+            raise RuntimeError("save: the model has a dropout that is on in evaluation")
         save(tree_of(layers), path)
 
     @classmethod
@@ -288,6 +295,12 @@ class Network:
         ValueError if the file holds anything else.
         """
         return cls(Chain(chain_of(load(path), path)).eval())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Another model, loss, optimizer or option: the plans are made anew."""
+        object.__setattr__(self, name, value)
+        if not name.startswith("_") and name != "reason" and "_lock" in self.__dict__:
+            self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_") and name != "reason"}
@@ -310,12 +323,19 @@ def _array(x: Any) -> Array:
     return array_of(x) if isinstance(x, Tensor) else np.asarray(x)
 
 
+def _check_batch_size(batch_size: Any) -> None:
+    if integer("batch_size", batch_size) < 1:
+        raise ValueError(f"batch_size: expected an int >= 1, got {batch_size}")
+
+
 def _learns(x: Any) -> bool:
     return isinstance(x, Tensor) and x.requires_grad
 
 
 def _is_plain(a: Array) -> bool:
-    return type(a) is np.ndarray and a.size > 0 and a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
+    """May a kernel read it as it is?"""
+    as_it_is = a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
+    return type(a) is np.ndarray and a.size > 0 and a.ndim > 0 and as_it_is
 
 
 def _tensor(x: Any) -> Tensor:

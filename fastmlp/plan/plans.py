@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..autograd import Tensor
 from ..checks import Array, output
 from ..creation import default_generator
 from ..grad_mode import no_grad
 from ..nn import Module
 from ..nn.module import evaluation
-from ..ops.arrays import alike, output_like
+from ..ops.arrays import alike, in_context, output_like
 from ..optim import Optimizer
 from ..tape import array_of, before_write, changed, settle, wrap
-from .lower import Update, check_slots, prediction, record_update, step
-from .trace import Layer, trace
+from .lower import Calls, Update, check_slots, prediction, record_update, step
+from .trace import Layer, NotAChain, NotYet, trace
 from .watch import Entry, Watch, entries_of, unchanged
 
 
@@ -28,16 +27,17 @@ class Step:
 
     def __init__(self, model: Module, loss: Any, optimizer: Optimizer, updates: bool, x: Array, y: Array) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.layers = trace(model, _some(x))
+        self.layers, expected = trace(model, x)
         slots = self._slots = np.zeros_like(x), np.zeros_like(y)
-        rows = slots[0].reshape(len(x), -1)
         with _numbers_kept(optimizer):
-            self.calls = step(self.layers, rows, slots[1], loss, optimizer, updates)
+            self.calls = step(self.layers, slots[0].reshape(len(x), -1), slots[1], loss, optimizer, updates)
         check_slots(self.calls.calls, slots)
+        _check_forward(self.calls, slots[0], x, expected)
         self.program = ops.program(self.calls.calls, slots)
         self._learnt = [p for update in self.calls.updates for p in update.params]
         self._options = [_options(update) for update in self.calls.updates]
         self._watch = Watch(model, True, loss, optimizer)
+        self._backend = in_context.get()
 
     def fits(self, x: Array, y: Array) -> bool:
         """Is it for such arrays?"""
@@ -45,50 +45,100 @@ class Step:
 
     def is_fresh(self) -> bool:
         """Would it be made alike now?"""
-        return self._watch.sees_no_change()
+        for update in self.calls.updates:
+            if update.step is not None:
+                count = update.states[0]["step"]
+                for state in update.states:
+                    if state["step"] != count:
+                        return False
+        return self._backend is in_context.get() and self._watch.sees_no_change()
 
     def run(self, x: Array, y: Array) -> float:
-        """-> the loss. Where the plan has no updates, calls.gradients hold the gradients."""
+        """-> the loss. Where the plan has no updates, calls.gradients hold the gradients.
+
+        NotYet, with nothing changed: the step is the optimizer's own.
+        """
         calls = self.calls
-        for seed in calls.seeds:
-            seed[0] = default_generator.rng.integers(2**63)
-        undo = [self._prepare(i, update) for i, update in enumerate(calls.updates)]
-        settle()
+        before = [_numbers(update.states[0]) for update in calls.updates]
         try:
-            refused = self.program.run(x, y)
-            if refused >= 0:
-                self._refused(y)
-        except BaseException:
-            for update, numbers in zip(calls.updates, undo):
-                for state in update.states:
-                    state.update(numbers)
+            for i, update in enumerate(calls.updates):
+                self._prepare(i, update)
+            _refresh(calls)
+            _draw(calls.seeds)
+            settle()
+            changed(self._learnt)
+            refused = self.program.run(x, y)  # an interrupt comes after it: what it did is counted already
+        except Exception:
+            self._undo(before)
             raise
-        changed(self._learnt)
+        if refused >= 0:
+            self._undo(before)
+            self._refused(y)
         for layer, mean, var in calls.moved:
             follow(layer, mean, var, len(calls.output))
-        for update in calls.updates:
-            if update.step is not None:
-                step = update.states[0]["step"] + 1
-                for state in update.states:
-                    state["step"] = step
         return calls.loss.item()
 
-    def _prepare(self, i: int, update: Update) -> dict[str, Any]:
-        """The call gets the options of now, and the number of the step. -> what to put back if the step fails"""
+    def _prepare(self, i: int, update: Update) -> None:
+        """The call gets the options of now, and the number of the step, which counts from here on."""
         first = update.states[0]
         if update.step is not None:
-            update.step[0] = first["step"] + 1
-        undo = {"mu_product": first["mu_product"]} if "mu_product" in first else {}
-        if undo or not unchanged(self._options[i]):  # the product goes into NAdam's numbers
-            record_update(self.calls, self.optimizer, update)
+            step = first["step"] + 1
+            update.step[0] = step
+        if "mu_product" in first or not unchanged(self._options[i]) or _has_lists(self._options[i]):
+            self.optimizer._check(update.group)
+            try:
+                record_update(self.calls, self.optimizer, update)  # NAdam's product goes on
+            except (KeyError, NotAChain):
+                raise NotYet from None
             self.program.replace(update.index, self.calls.calls[update.index][1])
             self._options[i] = _options(update)
-        return undo
+        if update.step is not None:
+            for state in update.states:
+                state["step"] = step
+
+    def _undo(self, before: list[dict[str, Any]]) -> None:
+        for update, numbers in zip(self.calls.updates, before):
+            for state in update.states:
+                state.update(numbers)
 
     @no_grad()
     def _refused(self, y: Array) -> None:
         self.loss(wrap(self.calls.output), wrap(y))  # which says what is wrong with either
         raise RuntimeError("y: changed while the step ran")
+
+
+def _numbers(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: state[name] for name in ("step", "mu_product") if name in state}
+
+
+def _has_lists(options: list[Entry]) -> bool:
+    """Lists can be changed in place."""
+    return any(type(value) is list for _, _, value in options)
+
+
+def _draw(seeds: list[Array]) -> None:
+    for seed in seeds:
+        seed[0] = default_generator.rng.integers(2**63)
+
+
+def _refresh(calls: Calls) -> None:
+    """What batch norms with given statistics multiply by."""
+    for layer, _, rstd in calls.moved:
+        if not layer.options["training"]:
+            running = array_of(layer.options["running"][1])
+            with np.errstate(all="ignore"):
+                rstd[...] = 1 / np.sqrt(running + running.dtype.type(layer.options["eps"]))
+
+
+def _check_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> None:
+    """The plan gives what the model gave."""
+    random = default_generator.rng.bit_generator
+    state = random.state
+    _draw(calls.seeds)
+    random.state = state
+    ops.program(calls.calls[: calls.forward_ends], (slot,)).run(x)
+    if calls.output.shape != expected.shape or not np.array_equal(calls.output, expected, equal_nan=True):
+        raise NotAChain("its forward does more than call one layer after the other")
 
 
 def follow(layer: Layer, mean: Array, var: Array, rows: int) -> None:
@@ -104,11 +154,6 @@ def follow(layer: Layer, mean: Array, var: Array, rows: int) -> None:
     for r, batch in ((running[0], mean), (running[1], var * (rows / max(rows - 1, 1)))):
         a = array_of(r)
         a[...] += momentum * (batch - a)
-
-
-def _some(x: Array) -> Tensor:
-    """Two rows like those of x, to trace with: numbers do not matter."""
-    return wrap(np.zeros((min(len(x), 2), *x.shape[1:]), x.dtype))
 
 
 def _options(update: Update) -> list[Entry]:
@@ -132,12 +177,14 @@ class Prediction:
     def __init__(self, model: Module, x: Array) -> None:
         self.model = model
         with evaluation(model):
-            self.layers = trace(model, _some(x))
+            self.layers, expected = trace(model, x)
         self.by_rows = not any(layer.options.get("training") for layer in self.layers)
         slot = self._slot = np.zeros_like(x)
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output
         check_slots(self.calls.calls, (slot, self._like))
+        _check_forward(self.calls, slot, x, expected)
+        self._backend = in_context.get()
         self.program = ops.program(self.calls.calls, (slot, self._like))
         self._watch = Watch(model, modes=False)
 
@@ -147,19 +194,15 @@ class Prediction:
 
     def is_fresh(self) -> bool:
         """Would it be made alike now?"""
-        return self._watch.sees_no_change()
+        return self._backend is in_context.get() and self._watch.sees_no_change()
 
     def run(self, x: Array, out: Array | None) -> Array:
         like = self._like
         y = output_like(out, like)
         if y is None or (out is not None and np.may_share_memory(out, x)):
             y = output(out, like.shape, like.dtype, (x,))
-        for layer, _, rstd in self.calls.moved:
-            if layer.options["training"]:
-                continue  # it has no running statistics, and takes those of the rows
-            running = array_of(layer.options["running"][1])
-            with np.errstate(all="ignore"):
-                rstd[...] = 1 / np.sqrt(running + running.dtype.type(layer.options["eps"]))
+        _refresh(self.calls)
+        _draw(self.calls.seeds)
         settle()
         if y.flags.c_contiguous:
             self.program.run(x, y)

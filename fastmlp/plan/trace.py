@@ -11,12 +11,13 @@ import numpy as np
 
 from .. import waiting
 from ..autograd import Tensor
-from ..checks import Chosen
+from ..checks import Array, Chosen
 from ..creation import default_generator
 from ..grad_mode import enable_grad
 from ..nn import BatchNorm1d, Module
 from ..nn import functional as F
-from ..tape import Node
+from ..tape import FLOATS, Node, array_of, wrap
+from .watch import entries_of, unchanged
 
 
 class NotAChain(Exception):
@@ -43,50 +44,89 @@ class Layer:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def trace(model: Module, x: Tensor) -> list[Layer]:
-    """The layers that model(x) runs through, in the mode that its modules are in. x (m, ...). NotAChain says why not.
+def trace(model: Module, x: Array) -> tuple[list[Layer], Array]:
+    """The layers that model(x) runs through, in the mode that its modules are in, and what it gives. x (m, ...).
 
-    The model is run once, in Python; its buffers and the random numbers are afterwards as they were before.
+    The model is run once, in Python, on a copy of x; everything is afterwards as it was before. NotAChain says what
+    cannot be had in native code.
     """
     for name, module in model.named_modules():
         if module._forward_hooks:
             raise NotAChain(f"{name or 'the model'} has forward hooks")
-    x = x.detach()
-    x.requires_grad_()
-    with _untouched(model), enable_grad():
+    if x.dtype not in FLOATS:
+        raise NotAChain(f"its inputs are {x.dtype}")
+    given = wrap(x.copy()).requires_grad_()
+    with _untouched(model) as changes, enable_grad():
         try:
-            y = model(x)
-        except Exception as e:  # which is said better by a run of all its rows
+            y = model(given)
+        except Exception as e:
             raise NotAChain(f"its forward raises {type(e).__name__}: {e}") from None
         if not isinstance(y, Tensor):
             raise NotAChain(f"its forward returns {type(y).__name__}, not a Tensor")
-        if y.grad_fn is None and y is not x:
+        if y.grad_fn is None and y is not given:
             raise NotAChain("what its forward returns does not depend on its input")
-        layers = _layers(y, x)
-    counting = {id(m.running_mean): m for m in model.modules() if isinstance(m, BatchNorm1d) and m.training}
-    for layer in layers:
-        if layer.kind == "batch_norm":
-            layer.options["module"] = counting.get(id(layer.options["running"][0]))
-    return layers
+        layers = _layers(y, given)
+        _check_sources(model, layers)
+        for layer in layers:
+            if layer.kind == "batch_norm" and layer.options["training"]:
+                changes -= {id(t) for t in layer.options["running"]}
+        if given._memory.version or changes():
+            raise NotAChain("its forward changes its input, its attributes or what it has learnt")
+        return layers, array_of(y).copy()
+
+
+class _Changes:
+    """What the forward of a model may not change."""
+
+    def __init__(self, model: Module) -> None:
+        self.model = model
+        self.tensors = [(t, t._memory.version) for t in (*model.parameters(), *model.buffers())]
+        self.entries = [entry for m in model.modules() for entry in entries_of(m.__dict__)]
+        counted = (m.num_batches_tracked for m in model.modules() if isinstance(m, BatchNorm1d))
+        self.allowed = {id(t) for t in counted}
+
+    def __isub__(self, allowed: set[int]) -> _Changes:
+        self.allowed |= allowed
+        return self
+
+    def __call__(self) -> bool:
+        changed = [t for t, version in self.tensors if t._memory.version != version and id(t) not in self.allowed]
+        return bool(changed) or not unchanged(self.entries)
 
 
 @contextmanager
-def _untouched(model: Module) -> Iterator[None]:
-    """All parameters are on the tape meanwhile; what is frozen, the buffers and the generator stay as they were."""
+def _untouched(model: Module) -> Iterator[_Changes]:
+    """All parameters are on the tape meanwhile. Afterwards the model and the generator are as they were."""
+    changes = _Changes(model)
     frozen = [p for p in model.parameters() if not p.requires_grad]
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    values = [(t, t._memory.version, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     random = default_generator.rng.bit_generator
     state = random.state
     for p in frozen:
         p.requires_grad_()
     try:
-        yield
+        yield changes
     finally:
         for p in frozen:
             p.requires_grad_(False)
-        for b, before in buffers:
-            b.detach().copy_(before)
+        for t, version, before in values:
+            if t._memory.version != version:
+                t.detach().copy_(before)
+        for d, key, value in changes.entries:
+            d[key] = value
         random.state = state
+
+
+def _check_sources(model: Module, layers: list[Layer]) -> None:
+    """Parameters and statistics are the model's own, so that changes of them are seen."""
+    own = {id(t) for t in (*model.parameters(), *model.buffers())}
+    norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, BatchNorm1d) and m.training}
+    for layer in layers:
+        running = layer.options.get("running", ())
+        if any(t is not None and id(t) not in own for t in (layer.weight, layer.bias, *running)):
+            raise NotAChain(f"a parameter of {layer.kind} is not one of the model's")
+        if layer.kind == "batch_norm":
+            layer.options["module"] = norms.get(id(running[0]))
 
 
 def _layers(y: Tensor, x: Tensor) -> list[Layer]:
@@ -107,16 +147,19 @@ def _layers(y: Tensor, x: Tensor) -> list[Layer]:
     return found[::-1]
 
 
-def _leaf(node: Node, i: int) -> Tensor | None:
+def _leaf(node: Node, i: int) -> Tensor:
     """Operand i, a parameter."""
     t = node.edges[i] if i < len(node.edges) else None
+    if t is None:
+        raise NotAChain(f"a parameter of {node.name} is a constant")
     if isinstance(t, Node):
         raise NotAChain(f"a parameter of {node.name} is computed: by {t.name}")
     return t
 
 
 def _linear(node: Node) -> Layer:
-    return Layer("linear", node.kept[3], _leaf(node, 1), _leaf(node, 2))
+    *_, biased = node.kept
+    return Layer("linear", node.kept[3], _leaf(node, 1), _leaf(node, 2) if biased else None)
 
 
 def _norm(node: Node) -> Layer:

@@ -3,7 +3,7 @@
 cimport cython
 from fastmlp.tape cimport TensorBase
 
-@cython.locals(entry=tuple, d=dict)
+@cython.locals(d=dict)
 cpdef bint unchanged(list entries) except -1
 
 @cython.locals(size=Py_ssize_t)
@@ -11,6 +11,9 @@ cpdef bint unchanged_sizes(list sizes) except -1
 
 @cython.locals(i=Py_ssize_t)
 cpdef bint unchanged_values(d, list values) except -1
+
+@cython.locals(i=Py_ssize_t)
+cpdef bint unchanged_items(some, list items) except -1
 
 @cython.locals(t=TensorBase, learns=bint)
 cpdef bint unchanged_tensors(list tensors) except -1
@@ -23,6 +26,8 @@ cdef class Watch:
     cdef list _versions
     cdef object _states
     cdef list _kept
+    cdef list _lists
+    cdef list _types
 
     @cython.locals(t=TensorBase)
     cpdef bint sees_no_change(self) except -1

@@ -9,6 +9,9 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..tape import array_of
 
+#: what these hold stands also among the attributes; of the hooks the number says enough
+KEPT_BY_MODULES = {"_parameters", "_buffers", "_modules", "_forward_hooks", "_not_saved"}
+
 Entry = tuple[dict[Any, Any], Any, Any]  # a dictionary, a key, the value that stood there
 
 
@@ -45,7 +48,20 @@ def unchanged_values(d: dict[Any, Any], values: list[Any]) -> bool:
     return True
 
 
+def unchanged_items(some: Any, items: list[Any]) -> bool:
+    """Does a list still hold these very items, and no other?"""
+    if len(some) != len(items):
+        return False
+    for i, item in enumerate(some):
+        if item is not items[i]:
+            return False
+    return True
+
+
 def entries_of(*dictionaries: Any) -> list[Entry]:
+    for d in dictionaries:
+        if type(d) is not dict:
+            raise TypeError(f"expected a dict, got {type(d).__name__}")
     return [(d, key, value) for d in dictionaries for key, value in d.items()]
 
 
@@ -62,30 +78,35 @@ class Watch:
 
     def __init__(self, model: Module, modes: bool, loss: Any = None, optimizer: Optimizer | None = None) -> None:
         modules = [*model.modules(), *(loss.modules() if isinstance(loss, Module) else ())]
-        parts = [d for m in modules for d in (m._modules, m._parameters, m._buffers, m._forward_hooks)]
-        self._sizes: list[tuple[Any, int]] = [(d, len(d)) for d in parts]
-        self._entries = entries_of(*parts)
-        if modes:
-            self._entries += [(m.__dict__, "training", m.training) for m in model.modules()]
-        if isinstance(loss, Module):
-            self._entries += entries_of(loss.__dict__)
+        own = [m.__dict__ for m in modules]  # which holds parameters, buffers and modules, too
+        self._sizes: list[tuple[Any, int]] = [(d, len(d)) for d in (*own, *(m._forward_hooks for m in modules))]
+        passed = KEPT_BY_MODULES if modes else {*KEPT_BY_MODULES, "training"}
+        self._entries = [entry for entry in entries_of(*own) if entry[1] not in passed]
+        self._types = [(m, type(m)) for m in modules]
         tensors = [t for m in modules for kind in (m._parameters, m._buffers) for t in kind.values() if t is not None]
         self._tensors = [(t, array_of(t), t.requires_grad) for t in tensors]
         self._versions = [(t, t._memory.version) for t in (loss.buffers() if isinstance(loss, Module) else ())]
         self._states: dict[Any, Any] = {} if optimizer is None else optimizer.state
         self._kept = list(self._states.values())
+        self._lists: list[tuple[Any, list[Any]]] = []
         if optimizer is not None:
             groups = optimizer.param_groups
-            self._sizes += [(some, len(some)) for some in (groups, *(group["params"] for group in groups))]
+            self._lists = [(some, list(some)) for some in (groups, *(group["params"] for group in groups))]
             self._entries += [(optimizer.__dict__, key, getattr(optimizer, key)) for key in ("param_groups", "state")]
             for kept in self._kept:
-                self._entries += [(kept, key, value) for key, value in kept.items() if hasattr(value, "shape")]
+                self._entries += [entry for entry in entries_of(kept) if hasattr(entry[2], "shape")]
 
     def sees_no_change(self) -> bool:
         if not unchanged_sizes(self._sizes) or not unchanged(self._entries) or not unchanged_tensors(self._tensors):
             return False
         if self._kept and not unchanged_values(self._states, self._kept):
             return False
+        for some, items in self._lists:
+            if not unchanged_items(some, items):
+                return False
+        for m, kind in self._types:
+            if type(m) is not kind:
+                return False
         for t, version in self._versions:
             if t._memory.version != version:
                 return False

@@ -80,6 +80,11 @@ cdef class Program:
         cdef call *calls = <call *><char *>self.table
         cdef Py_ssize_t i, count = len(self.recorded)
         cdef int status = 0
+        if len(arrays) != len(self.slots):
+            raise TypeError(f"run: expected {len(self.slots)} arrays, got {len(arrays)}")
+        for array, slot in zip(arrays, self.slots):
+            if not isinstance(array, cnp.ndarray) or cnp.PyArray_NBYTES(<cnp.ndarray>array) != cnp.PyArray_NBYTES(slot):
+                raise TypeError(f"run: expected an array of {slot.nbytes} bytes, got {type(array).__name__}")
         for i in range(len(arrays)):
             self._put(i, cnp.PyArray_DATA(<cnp.ndarray>arrays[i]))
         i = -1
