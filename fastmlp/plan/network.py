@@ -206,7 +206,7 @@ class Network:
         """
         with self._lock:
             xa = _array(x)
-            if len(xa) > ROWS if xa.ndim else False:
+            if xa.ndim > 0 and len(xa) > ROWS:
                 y = self._predict_in_parts(x, xa, out)
             else:
                 plan = self._prediction_plan(xa)
@@ -223,7 +223,8 @@ class Network:
         for begin in range(0, len(xa), ROWS):
             part = xa[begin : begin + ROWS]
             plan = self._prediction_plan(part)
-            assert plan is not None
+            if plan is None:
+                return self._eager_prediction(x, out)
             plan.run(part, y[begin : begin + ROWS])
         return y
 

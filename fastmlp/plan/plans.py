@@ -178,7 +178,7 @@ class Prediction:
         self.model = model
         with evaluation(model):
             self.layers, expected = trace(model, x)
-        self.by_rows = not any(layer.options.get("training") for layer in self.layers)
+        self.by_rows = not any(layer.options.get("training") or layer.kind == "dropout" for layer in self.layers)
         slot = self._slot = np.zeros_like(x)
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output
