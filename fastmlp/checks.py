@@ -107,6 +107,11 @@ def find_activation(name: Any, given: dict[str, Any]) -> Chosen:
     return Chosen(act, tuple(values.values()))
 
 
+def kind(value: Any) -> str:
+    """What came, for an error. A class is often an instance whose parentheses were forgotten."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def number(name: str, value: Any) -> float:
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
@@ -133,6 +138,12 @@ def unsigned(name: str, value: Any) -> int:
 def integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    return int(value)
+
+
+def positive(name: str, value: Any) -> int:
+    if integer(name, value) < 1:
+        raise ValueError(f"{name}: expected an int >= 1, got {value}")
     return int(value)
 
 

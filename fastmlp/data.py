@@ -178,8 +178,7 @@ class DataLoader:
                 raise ValueError(f"{name}: only {DEFAULTS[name]!r} is possible in fastmlp, got {value!r}")
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             raise TypeError(f"dataset: expected __len__ and __getitem__, which {type(dataset).__name__} lacks")
-        if checks.integer("batch_size", batch_size) < 1:
-            raise ValueError(f"batch_size: expected an int >= 1, got {batch_size}")
+        checks.positive("batch_size", batch_size)
         if generator is not None and seed is not None:
             raise ValueError("seed: not beside a generator; seed that one")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, int(batch_size), shuffle, drop_last

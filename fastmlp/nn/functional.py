@@ -257,15 +257,22 @@ def batch_norm(
     ya, saved = ops.batch_norm(xa, wa, ba, eps, **given, save=True)
     if training and len(xa) and running_mean is not None and running_var is not None:
         rows = xa.size // xa.shape[-1] if xa.size else 0
-        before_write((running_mean, running_var))
-        for running, batch in ((running_mean, saved[0]), (running_var, saved[2] * (rows / max(rows - 1, 1)))):
-            running._data[...] += momentum * (batch - running._data)
+        move_statistics(running_mean, running_var, saved[0], saved[2], rows, momentum)
 
     def backward(dy: Array, **wanted: Any) -> Any:
         return ops.batch_norm_backward(dy, xa, wa, saved, training=training, **wanted)
 
     options = {"eps": eps, "training": training, "momentum": momentum, "running": (running_mean, running_var)}
     return _normalized("batch_norm", ya, input, weight, bias, backward, options)
+
+
+def move_statistics(
+    running_mean: Tensor, running_var: Tensor, mean: Array, var: Array, rows: int, momentum: float
+) -> None:
+    """running = (1 - momentum) running + momentum batch, in place, with the unbiased variance of the batch."""
+    before_write((running_mean, running_var))
+    for running, batch in ((running_mean, mean), (running_var, var * (rows / max(rows - 1, 1)))):
+        running._data[...] += momentum * (batch - running._data)
 
 
 def _flat(t: Tensor | None) -> Any:

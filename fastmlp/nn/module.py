@@ -339,3 +339,8 @@ def evaluation(model: Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def model_dtype(model: Module) -> np.dtype[Any]:
+    """The type that the model computes in: that of its first parameter."""
+    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))

@@ -103,10 +103,7 @@ class BatchNorm1d(Module):
             raise ValueError(f"BatchNorm1d: expected input (m, C) or (m, C, L), got shape {input.shape}")
         if input.shape[1] != self.num_features:
             raise ValueError(f"BatchNorm1d: expected {self.num_features} features, axis 1, got shape {input.shape}")
-        momentum = self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked += 1
-            momentum = 1 / self.num_batches_tracked.item() if momentum is None else momentum
+        momentum = self.next_momentum() if self.training else self.momentum
         return F.batch_norm(
             input,
             self.running_mean,
@@ -117,6 +114,13 @@ class BatchNorm1d(Module):
             momentum or 0.0,
             self.eps,
         )
+
+    def next_momentum(self) -> float | None:
+        """That of the batch to come, which is counted; None where nothing is."""
+        if self.num_batches_tracked is None:
+            return self.momentum
+        self.num_batches_tracked += 1
+        return 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
 
     def extra_repr(self) -> str:
         return (

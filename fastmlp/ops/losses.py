@@ -133,10 +133,7 @@ def linear_cross_entropy(
     x, w, b, weight = float_arrays(("b", "weight"), x=x, w=w, b=b, weight=weight)
     weights_fit(x, w, b)
     classes, k = w.shape
-    if target.dtype.kind not in "iu" and target.shape != (0,):  # an empty list may be labels
-        raise TypeError(f"target: expected integer labels, got {target.dtype}")
-    same_shape("target", target, x.shape[:-1])
-    labels = _labels(kernels, target, x.shape[:-1], classes, ignore_index)
+    labels = _nothing_but_labels(kernels, target, x.shape[:-1], classes, ignore_index)
     if weight is not None:
         same_shape("weight", weight, (classes,))
         weight = contiguous(weight)
@@ -219,10 +216,7 @@ def nll_loss(
     if input.ndim == 0:
         raise ValueError("input: expected shape (..., classes), got a scalar")
     lead, classes = input.shape[:-1], input.shape[-1]
-    if target.dtype.kind not in "iu" and target.shape != (0,):  # an empty list may be labels
-        raise TypeError(f"target: expected integer labels, got {target.dtype}")
-    same_shape("target", target, lead)
-    target = _labels(kernels, target, lead, classes, ignore_index)
+    target = _nothing_but_labels(kernels, target, lead, classes, ignore_index)
     if weight is not None:
         same_shape("weight", weight, (classes,))
     dinput = new_or_given(out, input.shape, input.dtype, (input, target, weight))
@@ -251,6 +245,14 @@ def _labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ig
         target = np.require(target, np.int64, ["C", "A"]).reshape(-1)
     _known(kernels, target, lead, classes, ignore_index)
     return target
+
+
+def _nothing_but_labels(kernels: Any, target: Array, lead: tuple[int, ...], classes: int, ignore_index: int) -> Array:
+    """The same, where probabilities are no target."""
+    if target.dtype.kind not in "iu" and target.shape != (0,):  # an empty list may be labels
+        raise TypeError(f"target: expected integer labels, got {target.dtype}")
+    same_shape("target", target, lead)
+    return _labels(kernels, target, lead, classes, ignore_index)
 
 
 def _known(kernels: Any, labels: Any, lead: tuple[int, ...], classes: int, ignore_index: int) -> None:

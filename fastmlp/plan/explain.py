@@ -9,7 +9,7 @@ import numpy as np
 from fastmlp.kernels.contract import KERNELS
 
 from .. import ops
-from .watch import Refusal
+from .plans import Refusal
 
 if TYPE_CHECKING:
     from .network import Network

@@ -235,10 +235,16 @@ def check_slots(calls: Sequence[ops.Call], slots: Sequence[Array]) -> None:
 
 def _number_the_draws(plan: Calls) -> None:
     """Each dropout has the array of its seed in the place of its number."""
-    at = KERNELS["dropout"].index("seed")
-    for i, (name, arguments) in enumerate(plan.calls):
-        if name == "dropout":
-            plan.calls[i] = name, (*arguments[:at], plan.seeds[arguments[at]], *arguments[at + 1 :])
+    for i, call in enumerate(plan.calls):
+        if call[0] == "dropout":
+            plan.calls[i] = _exchanged(call, "seed", lambda number: plan.seeds[number])
+
+
+def _exchanged(call: ops.Call, argument: str, by: Callable[[Any], Any]) -> ops.Call:
+    """The call with by(what it had) as that argument."""
+    kernel, arguments = call
+    at = KERNELS[kernel].index(argument)
+    return kernel, (*arguments[:at], by(arguments[at]), *arguments[at + 1 :])
 
 
 # --------------------------------------------------------------------------------------- loss and optimizer
@@ -281,11 +287,7 @@ def record_update(plan: Calls, optimizer: Optimizer, update: Update) -> None:
         optimizer._update(update.group, arrays, update.grads, update.states, number)
     if len(calls) != 1:
         raise NotAChain("its optimizer needs more than one call for a group")
-    name, arguments = calls[0]
-    if update.step is not None and "step" in KERNELS[name]:
-        at = KERNELS[name].index("step")
-        arguments = (*arguments[:at], update.step, *arguments[at + 1 :])
-    if update.index == len(plan.calls):
-        plan.calls.append((name, arguments))
-    else:
-        plan.calls[update.index] = name, arguments
+    call = calls[0]
+    if update.step is not None and "step" in KERNELS[call[0]]:
+        call = _exchanged(call, "step", lambda number: update.step)
+    plan.calls[update.index : update.index + 1] = [call]

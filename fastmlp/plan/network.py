@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from ..checks import Array, integer, number, output
+from ..checks import Array, kind, number, output, positive
 from ..creation import Generator, default_generator
 from ..grad_mode import enable_grad, no_grad
 from ..io import load, save
 from ..nn import Module
-from ..nn.module import evaluation
+from ..nn.module import evaluation, model_dtype
 from ..nn.utils import clip_grad_norm_, clip_grad_value_
 from ..optim import Optimizer
 from ..tape import array_of, look_at, wrap
 from .explain import explain
 from .lower import Gradients
-from .plans import Prediction, Step
+from .plans import Prediction, Refusal, Step
 from .saved import Chain, chain_of, tree_of
-from .trace import NotAChain, NotYet, input_shape, model_dtype, trace
-from .watch import Refusal, Watch
+from .trace import NotAChain, NotYet, input_shape, trace
+from .watch import Watch
 
 ROWS = 1024  # of a prediction, at a time
 MANY = 32  # plans that are kept, for inputs of so many shapes
@@ -50,18 +50,17 @@ class Network:
         accumulate: int = 1,
     ) -> None:
         if not isinstance(model, Module):
-            raise TypeError(f"model: expected a Module, got {_kind(model)}")
+            raise TypeError(f"model: expected a Module, got {kind(model)}")
         if loss is not None and (not callable(loss) or isinstance(loss, type)):
-            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {_kind(loss)}")
+            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {kind(loss)}")
         if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected one such as optim.Adam(model.parameters()), got {_kind(optimizer)}")
+            raise TypeError(f"optimizer: expected one such as optim.Adam(model.parameters()), got {kind(optimizer)}")
         for name, limit in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
             if limit is not None and not number(name, limit) > 0:
                 raise ValueError(f"{name}: expected a number > 0, got {limit}")
-        if integer("accumulate", accumulate) < 1:
-            raise ValueError(f"accumulate: expected an int >= 1, got {accumulate}")
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.clip_grad_norm, self.clip_grad_value, self.accumulate = clip_grad_norm, clip_grad_value, int(accumulate)
+        self.clip_grad_norm, self.clip_grad_value = clip_grad_norm, clip_grad_value
+        self.accumulate = positive("accumulate", accumulate)
         self._forget()
 
     def _forget(self) -> None:
@@ -187,7 +186,7 @@ class Network:
         """
         xa, ya = _array(x), _array(y)
         rows = _rows(xa, ya)
-        _check_batch_size(batch_size)
+        positive("batch_size", batch_size)
         generator = default_generator if seed is None else Generator().manual_seed(seed)
         order = generator.rng.permutation(rows) if shuffle else None
         total = 0.0
@@ -259,7 +258,7 @@ class Network:
         if self.loss is None:
             raise RuntimeError("evaluate: compile(model, loss) gives a network that has a loss")
         xa, ya = _array(x), _array(y)
-        _check_batch_size(batch_size)
+        positive("batch_size", batch_size)
         rows, total = _rows(xa, ya), 0.0
         for begin in range(0, rows, batch_size):
             some = slice(begin, begin + batch_size)
@@ -314,19 +313,10 @@ class Network:
         return f"Network({self.model!r}, {self.loss!r}, {type(self.optimizer).__name__})"
 
 
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-
-
 def _array(x: Any) -> Array:
     if type(x) is np.ndarray:
         return x
     return array_of(x) if isinstance(x, Tensor) else np.asarray(x)
-
-
-def _check_batch_size(batch_size: Any) -> None:
-    if integer("batch_size", batch_size) < 1:
-        raise ValueError(f"batch_size: expected an int >= 1, got {batch_size}")
 
 
 def _learns(x: Any) -> bool:

@@ -13,10 +13,11 @@ from ..checks import Array, output
 from ..creation import default_generator
 from ..grad_mode import no_grad
 from ..nn import Module
+from ..nn.functional import move_statistics
 from ..nn.module import evaluation
 from ..ops.arrays import alike, in_context, output_like
 from ..optim import Optimizer
-from ..tape import array_of, before_write, changed, settle, wrap
+from ..tape import array_of, changed, settle, wrap
 from .lower import Calls, Update, check_slots, prediction, record_update, step
 from .trace import Layer, NotAChain, NotYet, trace
 from .watch import Entry, Watch, entries_of, unchanged
@@ -142,18 +143,12 @@ def _check_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> None
 
 
 def follow(layer: Layer, mean: Array, var: Array, rows: int) -> None:
-    """running = (1 - momentum) running + momentum batch, as nn.BatchNorm1d and nn.functional.batch_norm have it."""
+    """The running statistics follow those of the batch, as in the layer itself."""
     running, module = layer.options["running"], layer.options.get("module")
     if not layer.options["training"] or running[0] is None:
         return
-    momentum = layer.options["momentum"]
-    if module is not None:
-        module.num_batches_tracked += 1
-        momentum = 1 / module.num_batches_tracked.item() if module.momentum is None else module.momentum
-    before_write(running)
-    for r, batch in ((running[0], mean), (running[1], var * (rows / max(rows - 1, 1)))):
-        a = array_of(r)
-        a[...] += momentum * (batch - a)
+    momentum = layer.options["momentum"] if module is None else module.next_momentum()
+    move_statistics(running[0], running[1], mean, var, rows, momentum)
 
 
 def _options(update: Update) -> list[Entry]:
@@ -210,3 +205,11 @@ class Prediction:
             self.program.run(x, like)
             y[...] = like
         return y
+
+
+class Refusal:
+    """Why there is no plan, as long as nothing changes."""
+
+    def __init__(self, watch: Watch, reason: str) -> None:
+        self.watch = watch
+        self.reason = reason

@@ -56,7 +56,7 @@ def trace(model: Module, x: Array) -> tuple[list[Layer], Array]:
     if x.dtype not in FLOATS:
         raise NotAChain(f"its inputs are {x.dtype}")
     given = wrap(x.copy()).requires_grad_()
-    with _untouched(model) as changes, enable_grad():
+    with _untouched(model) as state, enable_grad():
         try:
             y = model(given)
         except Exception as e:
@@ -69,52 +69,50 @@ def trace(model: Module, x: Array) -> tuple[list[Layer], Array]:
         _check_sources(model, layers)
         for layer in layers:
             if layer.kind == "batch_norm" and layer.options["training"]:
-                changes -= {id(t) for t in layer.options["running"]}
-        if given._memory.version or changes():
+                state.allowed |= {id(t) for t in layer.options["running"]}
+        if given._memory.version or state.has_changed():
             raise NotAChain("its forward changes its input, its attributes or what it has learnt")
         return layers, array_of(y).copy()
 
 
-class _Changes:
-    """What the forward of a model may not change."""
+class _State:
+    """What a model is made of before its forward runs, which may change none of it but what is allowed."""
 
     def __init__(self, model: Module) -> None:
-        self.model = model
-        self.tensors = [(t, t._memory.version) for t in (*model.parameters(), *model.buffers())]
+        tensors = (*model.parameters(), *model.buffers())
+        self.tensors = [(t, t._memory.version, t.detach().clone()) for t in tensors]
         self.entries = [entry for m in model.modules() for entry in entries_of(m.__dict__)]
-        counted = (m.num_batches_tracked for m in model.modules() if isinstance(m, BatchNorm1d))
-        self.allowed = {id(t) for t in counted}
+        self.allowed = {id(m.num_batches_tracked) for m in model.modules() if isinstance(m, BatchNorm1d)}
 
-    def __isub__(self, allowed: set[int]) -> _Changes:
-        self.allowed |= allowed
-        return self
+    def has_changed(self) -> bool:
+        if any(t._memory.version != version and id(t) not in self.allowed for t, version, _ in self.tensors):
+            return True
+        return not unchanged(self.entries)
 
-    def __call__(self) -> bool:
-        changed = [t for t, version in self.tensors if t._memory.version != version and id(t) not in self.allowed]
-        return bool(changed) or not unchanged(self.entries)
+    def restore(self) -> None:
+        for t, version, before in self.tensors:
+            if t._memory.version != version:
+                t.detach().copy_(before)
+        for d, key, value in self.entries:
+            d[key] = value
 
 
 @contextmanager
-def _untouched(model: Module) -> Iterator[_Changes]:
+def _untouched(model: Module) -> Iterator[_State]:
     """All parameters are on the tape meanwhile. Afterwards the model and the generator are as they were."""
-    changes = _Changes(model)
+    state = _State(model)
     frozen = [p for p in model.parameters() if not p.requires_grad]
-    values = [(t, t._memory.version, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     random = default_generator.rng.bit_generator
-    state = random.state
+    draws = random.state
     for p in frozen:
         p.requires_grad_()
     try:
-        yield changes
+        yield state
     finally:
         for p in frozen:
             p.requires_grad_(False)
-        for t, version, before in values:
-            if t._memory.version != version:
-                t.detach().copy_(before)
-        for d, key, value in changes.entries:
-            d[key] = value
-        random.state = state
+        state.restore()
+        random.state = draws
 
 
 def _check_sources(model: Module, layers: list[Layer]) -> None:
@@ -197,8 +195,3 @@ def input_shape(model: Module) -> tuple[int, ...]:
         if hasattr(module, "normalized_shape"):
             return 2, int(np.prod(module.normalized_shape))
     raise NotAChain("it has no layer that says how many features it takes")
-
-
-def model_dtype(model: Module) -> np.dtype[Any]:
-    """The type of its first parameter."""
-    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))

@@ -10,9 +10,6 @@ cpdef bint unchanged(list entries) except -1
 cpdef bint unchanged_sizes(list sizes) except -1
 
 @cython.locals(i=Py_ssize_t)
-cpdef bint unchanged_values(d, list values) except -1
-
-@cython.locals(i=Py_ssize_t)
 cpdef bint unchanged_items(some, list items) except -1
 
 @cython.locals(t=TensorBase, learns=bint)

@@ -38,18 +38,8 @@ def unchanged_tensors(tensors: list[tuple[Tensor, Any, bool]]) -> bool:
     return True
 
 
-def unchanged_values(d: dict[Any, Any], values: list[Any]) -> bool:
-    """Does it still hold these very values, and no other?"""
-    if len(d) != len(values):
-        return False
-    for i, value in enumerate(d.values()):
-        if value is not values[i]:
-            return False
-    return True
-
-
 def unchanged_items(some: Any, items: list[Any]) -> bool:
-    """Does a list still hold these very items, and no other?"""
+    """Are there still these very items, and no other?"""
     if len(some) != len(items):
         return False
     for i, item in enumerate(some):
@@ -63,14 +53,6 @@ def entries_of(*dictionaries: Any) -> list[Entry]:
         if type(d) is not dict:
             raise TypeError(f"expected a dict, got {type(d).__name__}")
     return [(d, key, value) for d in dictionaries for key, value in d.items()]
-
-
-class Refusal:
-    """Why there is no plan, as long as nothing changes."""
-
-    def __init__(self, watch: Watch, reason: str) -> None:
-        self.watch = watch
-        self.reason = reason
 
 
 class Watch:
@@ -99,7 +81,7 @@ class Watch:
     def sees_no_change(self) -> bool:
         if not unchanged_sizes(self._sizes) or not unchanged(self._entries) or not unchanged_tensors(self._tensors):
             return False
-        if self._kept and not unchanged_values(self._states, self._kept):
+        if self._kept and not unchanged_items(self._states.values(), self._kept):
             return False
         for some, items in self._lists:
             if not unchanged_items(some, items):

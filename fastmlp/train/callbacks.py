@@ -85,8 +85,7 @@ class EarlyStopping(Callback):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
-        if checks.integer("patience", patience) < 1:
-            raise ValueError(f"patience: expected an int >= 1, got {patience}")
+        checks.positive("patience", patience)
         if not checks.number("min_delta", min_delta) >= 0:
             raise ValueError(f"min_delta: expected a number >= 0, got {min_delta}")
         if mode not in (None, "min", "max"):

@@ -11,7 +11,7 @@ from ..autograd import Tensor
 from ..checks import Array
 from ..grad_mode import no_grad
 from ..nn import Module
-from ..nn.module import evaluation
+from ..nn.module import evaluation, model_dtype
 from ..tape import array_of, wrap
 
 
@@ -21,11 +21,6 @@ def numbers(name: str, value: Any) -> Array:
     if a.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected numbers, got {a.dtype}")
     return a
-
-
-def model_dtype(model: Module) -> Any:
-    """The type that the model computes in: that of its first parameter."""
-    return next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
 
 def inputs(model: Module, x: Any) -> Array:
@@ -51,8 +46,7 @@ def predict(model: Module, x: Any, batch_size: int = 1024) -> Array:
     ValueError, TypeError
         For no rows, no numbers, and a batch_size below 1.
     """
-    if checks.integer("batch_size", batch_size) < 1:
-        raise ValueError(f"batch_size: expected an int >= 1, got {batch_size}")
+    checks.positive("batch_size", batch_size)
     a = inputs(model, x)
     starts = range(0, max(len(a), 1), batch_size)
     with evaluation(model):  # of copies, as a model may write into its input

@@ -70,10 +70,10 @@ class Trainer:
         if not isinstance(model, Module):
             raise TypeError(f"model: expected a Module, got {type(model).__name__}")
         if not callable(loss) or isinstance(loss, type):
-            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {_kind(loss)}")
+            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {checks.kind(loss)}")
         _check_optimizer(optimizer, model)
         if scheduler is not None and (isinstance(scheduler, type) or not hasattr(scheduler, "step")):
-            raise TypeError(f"scheduler: expected one of fastmlp.optim.lr_scheduler, got {_kind(scheduler)}")
+            raise TypeError(f"scheduler: expected one of fastmlp.optim.lr_scheduler, got {checks.kind(scheduler)}")
         if clip_grad_norm is not None and not checks.number("clip_grad_norm", clip_grad_norm) > 0:
             raise ValueError(f"clip_grad_norm: expected a number > 0, got {clip_grad_norm}")
         self.model, self.loss_function, self.optimizer = model, loss, optimizer
@@ -204,7 +204,7 @@ class Trainer:
     def _prediction(self, x: Any) -> Tensor:
         prediction = self.model(x)
         if not isinstance(prediction, Tensor):
-            raise TypeError(f"model: expected a forward that returns a Tensor, got {_kind(prediction)}")
+            raise TypeError(f"model: expected a forward that returns a Tensor, got {checks.kind(prediction)}")
         return prediction
 
     def _not_finite(self, what: str, x: Any, y: Any, buffers: list[tuple[Module, str, Tensor, Tensor]]) -> None:
@@ -345,17 +345,10 @@ class _Seen:
 # ------------------------------------------------------------------------------------------------ helpers
 
 
-def _kind(value: Any) -> str:
-    """What came, for an error. A class is often an instance whose parentheses were forgotten."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return type(value).__name__
-
-
 def _check_optimizer(optimizer: Any, model: Module) -> None:
     if not isinstance(optimizer, Optimizer):
         such = "expected an optimizer such as optim.SGD(model.parameters(), lr=0.1)"
-        raise TypeError(f"optimizer: {such}, got {_kind(optimizer)}")
+        raise TypeError(f"optimizer: {such}, got {checks.kind(optimizer)}")
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("optimizer: none of its parameters is one of the model")
@@ -363,10 +356,10 @@ def _check_optimizer(optimizer: Any, model: Module) -> None:
 
 def _check_callbacks(callbacks: Any) -> None:
     if not isinstance(callbacks, (list, tuple)):
-        raise TypeError(f"callbacks: expected a list of Callbacks, got {_kind(callbacks)}")
+        raise TypeError(f"callbacks: expected a list of Callbacks, got {checks.kind(callbacks)}")
     for one in callbacks:
         if not isinstance(one, Callback):
-            raise TypeError(f"callbacks: expected Callbacks such as Monitor(), got {_kind(one)} in the list")
+            raise TypeError(f"callbacks: expected Callbacks such as Monitor(), got {checks.kind(one)} in the list")
 
 
 def _buffers(model: Module) -> list[tuple[Module, str, Tensor]]:
@@ -409,7 +402,7 @@ def _finite(name: str, a: Array) -> None:
 
 def _no_dataset(x: Any) -> None:
     if isinstance(x, Dataset):
-        raise TypeError(f"x: expected an array or a DataLoader, got {_kind(x)}; wrap it in a DataLoader")
+        raise TypeError(f"x: expected an array or a DataLoader, got {checks.kind(x)}; wrap it in a DataLoader")
 
 
 def _loader(x: Array, y: Array, batch_size: int = 1024) -> DataLoader:
