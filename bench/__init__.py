@@ -5,7 +5,7 @@
     work.py         which cases there are, their inputs, their right answers
     targets.py      what is aimed at, as data, and whether it was reached
     programs.py     training steps and operations as people write them, for fastmlp and torch alike
-    peers.py        how each library does each case, at its best; torch in peer_torch.py
+    peers.py        how each library does each case, at its best; a peer_*.py for each of them
     worker.py       every library runs in a process of its own and is told over a pipe what to do
     timing.py       turns A B A B, medians, spread, ratios with their intervals
     check.py        a result is compared with the reference before it is timed
@@ -20,5 +20,5 @@
     readme.py       markdown in a README
 
 The bench uses fastmlp as a stranger would, through its public API; only the ceiling of a core comes from the
-compiled backend, and torch is imported in its worker alone.
+compiled backend, and peers are imported in their workers alone.
 """

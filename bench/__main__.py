@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from . import environment, report, work
+from .peers import PEERS
 from .results import Results, save
 from .suite import run, say
 from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
-PEERS = ("torch", "numpy")
+AGAINST = ("numpy", *PEERS)
 
 
 def parse(argv):
@@ -42,9 +43,9 @@ def parse(argv):
     )
     p.add_argument(
         "--against",
-        type=_choice(PEERS),
+        type=_choice(AGAINST),
         metavar="A,B",
-        help="of torch, numpy; default: torch, and numpy for the tiny call and eager operations",
+        help=f"of {', '.join(AGAINST)}; default: those that people use for a case",
     )
     p.add_argument(
         "--backend",

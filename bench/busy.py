@@ -1,4 +1,4 @@
-"""The busy neighbour: the same forward pass while another process keeps one of two cores busy.
+"""The busy neighbour: the same forward pass, or training step, while another process keeps one of two cores busy.
 
 Fixed shares of work wait for the slowest thread; small tiles claimed one by one do not. What counts here is the
 mean and not the median, because the harm lies in the calls that take very long.
@@ -9,20 +9,20 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-from .check import problem
+from .check import case_problem
 from .others import Watch
 from .results import BusyRow
-from .work import Case, expected, inputs
+from .work import MIDDLE, Case, expected, inputs
 from .worker import Worker, WorkerError
 
-CASE = Case("linear", "relu", (128, 784, 256))
+CASES = [Case("linear", "relu", (128, 784, 256)), Case("network", "Adam", MIDDLE)]
 THREADS = 2
 SPIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print(flush=True)\nwhile True: pass"
 
 
-def measure(libraries, backend, rounds, seconds):
+def measure(case, libraries, backend, rounds, seconds):
     """A BusyRow for each of `libraries`. In each round all are timed quiet, then all busy, `seconds` each."""
-    rows = [BusyRow(library, "", CASE.shape, THREADS) for library in libraries]
+    rows = [BusyRow(library, "", case.shape, THREADS, section=case.section) for library in libraries]
     cpus = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else []
     if len(cpus) < 2:
         for row in rows:
@@ -31,7 +31,7 @@ def measure(libraries, backend, rounds, seconds):
     workers = {}
     try:
         for row in rows:
-            _start(row, workers, backend, cpus)
+            _start(case, row, workers, backend, cpus)
         _time([row for row in rows if not row.problem], workers, cpus[0], rounds, seconds)
     finally:
         for worker in workers.values():
@@ -39,16 +39,16 @@ def measure(libraries, backend, rounds, seconds):
     return rows
 
 
-def _start(row, workers, backend, cpus):
+def _start(case, row, workers, backend, cpus):
     """Starts the row's library and checks its result."""
     try:
         worker = workers[row.library] = Worker(row.library, THREADS, backend, cpus)
-        names, notes = worker.prepare(CASE, False)
+        names, notes = worker.prepare(case, False)
         if not names:
             row.problem = "; ".join(notes)
             return
-        row.version = names[0]
-        row.problem = problem(worker.result(names[0]), expected(CASE, inputs(CASE)), CASE.dtype, CASE.depth)
+        row.version = names[-1]  # torch's with a fused Adam, where there is one
+        row.problem = case_problem(case, worker.result(row.version), expected(case, inputs(case)))
     except WorkerError as e:
         row.problem = str(e)
 

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .work import Case
+
 SWITCHED = 0.01
+
+
+def case_problem(case: Case, results: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> str | None:
+    """What is wrong with the results of a case, or None."""
+    return problem(results, expected, case.dtype, case.depth, switches=case.section == "network")
 
 
 def problem(

@@ -8,6 +8,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .peers import PEERS
+
 
 def describe():
     """The machine and this run, as a dict of strings and numbers."""
@@ -24,7 +26,7 @@ def describe():
 def of_library(library):
     """What a library says about itself, in its own process: its version and, of fastmlp, what runs where."""
     try:
-        found = {"version": version(library)}
+        found = {"version": version(PEERS.get(library, library))}
     except PackageNotFoundError:
         found = {"version": "not installed as a package"}
     if library == "fastmlp":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from . import timing
-from .check import problem
+from .check import case_problem
 from .others import Watch
 from .results import Ceiling, Row
 from .work import Case, expected, inputs
@@ -79,11 +79,13 @@ def _right_versions(row, case, worker, want, compiled):
     row.notes += notes
     right = {}
     for name in names:
-        wrong = problem(worker.result(name), want, case.dtype, case.depth, switches=case.section == "network")
+        wrong = case_problem(case, worker.result(name), want)
         if wrong:
             row.notes.append(f"{worker.library} {name} refused: {wrong}")
         else:
             right[f"{worker.library} {name}"] = _batch(worker, name)
+            if case.section == "classes" and (mib := worker.extra_mib(name)) is not None:
+                row.extra_mib[f"{worker.library} {name}"] = mib
     return right
 
 

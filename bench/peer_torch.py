@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from .peers import Arrays, Version, as_people_write_it
+from .programs import chain
 from .work import FUSED, Case
 
 aten = torch.ops.aten
@@ -24,8 +25,9 @@ GELU = F.gelu  # 'none': erf
 
 def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
     if case.section == "network":
-        plain = as_people_write_it(torch, case, a, "eager")
-        return plain + as_people_write_it(torch, case, a, "fused Adam", fused=True)
+        found = as_people_write_it(torch, case, a, "eager")
+        found += as_people_write_it(torch, case, a, "fused Adam", fused=True)
+        return found + (as_people_write_it(torch, case, a, "compile", compiled=True, fused=True) if compiled else [])
     if case.section in ("step", "eager"):
         options = {"fused": True} if case.kernel == FUSED else {}
         return as_people_write_it(torch, case, a, "eager", **options)
@@ -37,6 +39,8 @@ def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
         "cross_entropy": _cross_entropy,
         "loss": _loss,
         "tiny": _tiny,
+        "predict": _predict,
+        "classes": _classes,
     }
     eager, function, args = ways[case.section](case, t)
     if compiled:
@@ -84,6 +88,26 @@ def _tiny(case, t):
         _inference("linear.relu_", lambda: F.linear(x, w, b).relu_()),
     ]
     return found, lambda x, w, b: F.relu(F.linear(x, w, b)), (x, w, b)
+
+
+def _predict(case, t):
+    model = chain(torch, case.shape, {name: v.numpy() for name, v in t.items()}).requires_grad_(False)
+    return [_inference("eager", lambda: model(t["x"]))], model, (t["x"],)
+
+
+def _classes(case, t):
+    leaves, labels = [t[name].requires_grad_() for name in ("x", "w", "b")], t["labels"]
+
+    def autograd():
+        loss = F.cross_entropy(F.linear(*leaves), labels)
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+
+    def by_hand(x, w, b, labels):
+        log_p = torch.log_softmax(F.linear(x, w, b), 1)
+        dz = (log_p.exp() - F.one_hot(labels, len(w))) / len(x)
+        return F.nll_loss(log_p, labels), dz.mm(w), dz.t().mm(x), dz.sum(0)
+
+    return [Version("autograd", autograd)], by_hand, (*leaves, labels)
 
 
 def _backward(case, t):

@@ -2,23 +2,30 @@
 
 `versions(library, case, arrays)` gives one or more ways; all of them are checked and timed, and the fastest one
 stands for the library. Every library gets the same arrays, layout and number of threads, and may write into an
-array that is already there wherever it can (`out=`), except in the sections "tiny", "step", "network" and "eager",
-which are about what people write.
+array that is already there wherever it can (`out=`), except in the sections "tiny", "step", "network", "predict" and
+"eager", which are about what people write.
 
-torch's ways are in peer_torch.py, which is imported when they are first asked for, in torch's own process.
+The ways of each peer but NumPy are in a file of its own, peer_torch.py and the like, which is imported when they are
+first asked for, in the peer's own process.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from .programs import network_step, operation, training_step
+from .programs import chain, is_probability, layers_of, network_step, operation, training_step
 from .work import AS_WRITTEN, FUSED, Case
 
 Arrays = dict[str, np.ndarray]
+
+#: those with a file of their own -> the package that they are
+PEERS = {"torch": "torch", "jax": "jax", "sklearn": "scikit-learn", "onnxruntime": "onnxruntime"}
 
 
 @dataclass
@@ -45,19 +52,20 @@ def versions(library: str, case: Case, a: Arrays, compiled: bool = False) -> lis
 
     compiled: also torch.compile, which takes seconds for every case.
     """
-    if library == "torch":
-        from .peer_torch import versions as of_torch
-
-        return of_torch(case, a, compiled)
+    if library in PEERS:
+        return import_module(f"{__package__}.peer_{library}").versions(case, a, compiled)
     return {"fastmlp": _fastmlp, "numpy": _numpy}[library](case, a)
 
 
 def use_threads(library: str, threads: int, backend: str | None) -> None:
     """Imports a library and tells it how many threads to use.
 
-    NumPy's BLAS, also beneath fastmlp's "numpy" backend, has been told by the environment when it was loaded.
-    Unless that backend was asked for by name, fastmlp must have a compiled one: RuntimeError.
+    NumPy's BLAS, also beneath scikit-learn and fastmlp's "numpy" backend, has been told by the environment when it was
+    loaded. RuntimeError: fastmlp has no compiled backend, though "numpy" was not asked for by name; jax, which uses
+    as many threads as the process may use CPUs, would use another number.
     """
+    if library in PEERS:
+        import_module(f"{__package__}.peer_{library}")
     if library == "torch":
         import torch
 
@@ -66,7 +74,9 @@ def use_threads(library: str, threads: int, backend: str | None) -> None:
         import fastmlp
 
         fastmlp.set_num_threads(threads)
-    elif library not in ("fastmlp", "numpy"):
+    elif library == "jax" and threads != (cpus := len(os.sched_getaffinity(0))):
+        raise RuntimeError(f"jax uses all CPUs that it may, here {cpus}, not {threads}")
+    elif library not in ("fastmlp", "numpy", *PEERS):
         raise ValueError(f"unknown library {library!r}")
 
 
@@ -87,7 +97,12 @@ def _fastmlp(case: Case, a: Arrays) -> list[Version]:
 
     if case.section in ("step", "network", "eager"):
         return as_people_write_it(fastmlp, case, a, "compiled" if case.section == "network" else "tensors")
+    if case.section == "predict":
+        return [Version("compiled", partial(fastmlp.compile(chain(fastmlp, case.shape, a)).predict, a["x"]))]
     x, w, b = a.get("x"), a.get("w"), a.get("b")
+    if case.section == "classes":
+        grads = {f"d{name}": np.empty_like(a[name]) for name in ("x", "w", "b")}
+        return [Version("ops.linear_cross_entropy", partial(ops.linear_cross_entropy, x, w, b, a["labels"], **grads))]
     act = case.kernel
     if case.section == "tiny":
         return [Version("ops.linear", lambda: ops.linear(x, w, b, act))]
@@ -117,8 +132,10 @@ NOT_IN_NUMPY = ("gelu", "binary_cross_entropy", "binary_cross_entropy_with_logit
 def _numpy(case: Case, a: Arrays) -> list[Version]:
     """NumPy at its best, in place."""
     x, w, b = a.get("x"), a.get("w"), a.get("b")
-    if case.kernel in NOT_IN_NUMPY:
+    if case.kernel in NOT_IN_NUMPY or case.section == "classes":
         return []
+    if case.section == "predict":
+        return [Version("matmul, += b, in place", _numpy_predict(x, layers_of(a), is_probability(case.shape)))]
     if case.section == "eager":
         return [Version("arrays", operation(np, case.kernel, a["a"], a["b"]))]
     if case.section == "tiny":
@@ -141,6 +158,22 @@ def _numpy_linear(x, w, b, act):
         np.matmul(x, w.T, out=y)
         np.add(y, b, out=y)
         return np.maximum(y, 0, out=y) if act == "relu" else np.tanh(y, out=y)
+
+    return call
+
+
+def _numpy_predict(x, layers, probability):
+    *hidden, (w, b) = layers
+
+    def call():
+        y = x
+        for w1, b1 in hidden:
+            y = y @ w1.T
+            y += b1
+            np.maximum(y, 0, out=y)
+        y = y @ w.T
+        y += b
+        return 1 / (1 + np.exp(-y)) if probability else y
 
     return call
 

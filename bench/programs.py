@@ -63,31 +63,46 @@ def training_step(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray]
     return step, checked
 
 
-def network_step(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray], **adam: Any) -> tuple[Call, Call]:
-    """One step of a chain of layers with relu between them, by Adam; with fastmlp a compiled one.
+def is_probability(shape: tuple[int, ...]) -> bool:
+    """A network with one output gives a probability; others give the scores of classes. shape (batch, in, ..., out)."""
+    return shape[-1] == 1
+
+
+def layers_of(a: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The weight and bias of each layer."""
+    count = sum(name.endswith(".weight") for name in a)
+    return [(a[f"fc{number}.weight"], a[f"fc{number}.bias"]) for number in range(1, count + 1)]
+
+
+def chain(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray]) -> Any:
+    """A model of linear layers with relu between them, with the weights of a."""
+    nn, layers = library.nn, []
+    for k, n in pairwise(shape[1:]):
+        layers += [nn.Linear(k, n), nn.ReLU()]
+    for layer, (w, b) in zip(layers[::2], layers_of(a)):
+        layer.load_state_dict({"weight": library.tensor(w), "bias": library.tensor(b)})
+    return nn.Sequential(*layers[:-1], *([nn.Sigmoid()] if is_probability(shape) else []))
+
+
+def network_step(
+    library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray], compiled: bool = False, **adam: Any
+) -> tuple[Call, Call]:
+    """One step of such a chain, by Adam; with fastmlp a compiled one, with torch if `compiled`.
 
     shape, a, adam, and what it gives: as for training_step. The gradients are what Adam's first average says they were.
     """
-    nn, optim = library.nn, library.optim
-    layers = []
-    for k, n in pairwise(shape[1:]):
-        layers += [nn.Linear(k, n), nn.ReLU()]
-    is_probability = shape[-1] == 1
-    model = nn.Sequential(*layers[:-1], *([nn.Sigmoid()] if is_probability else []))
-    criterion = nn.BCELoss() if is_probability else nn.CrossEntropyLoss()
-    for number, layer in enumerate(layers[::2], 1):
-        names = {"weight": f"fc{number}.weight", "bias": f"fc{number}.bias"}
-        layer.load_state_dict({name: library.tensor(a[key]) for name, key in names.items()})
-    optimizer = optim.Adam(model.parameters(), lr=0.0, **adam)
+    model = chain(library, shape, a)
+    criterion = library.nn.BCELoss() if is_probability(shape) else library.nn.CrossEntropyLoss()
+    optimizer = library.optim.Adam(model.parameters(), lr=0.0, **adam)
     if hasattr(library, "Network"):
-        network = library.compile(model, criterion, optimizer)
-        step = partial(network.step, a["x"], a["y"])
+        step = partial(library.compile(model, criterion, optimizer).step, a["x"], a["y"])
     else:
         x, y = library.tensor(a["x"]), library.tensor(a["y"])
+        loss_of = library.compile(lambda: criterion(model(x), y)) if compiled else lambda: criterion(model(x), y)
 
         def step():
             optimizer.zero_grad()
-            loss = criterion(model(x), y)
+            loss = loss_of()
             loss.backward()
             optimizer.step()
             return loss.item()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from .report import WHAT, duration, options_text, shape_text, threads_text
-from .results import LOSING, Results, Row, geometric_mean, load
+from .results import LOSING, BusyRow, Results, Row, geometric_mean, load
 from .targets import verdicts
 
 #: the block of a README, by the name in its markers -> the file that it is made from
@@ -36,7 +36,7 @@ def markdown(results: Results) -> str:
     """The whole block: what was measured on what, the targets, a table for each section."""
     blocks = [_environment(results), _targets(results)]
     blocks += [_section(results, *key) for key in _sections(results)]
-    blocks.append(_busy(results))
+    blocks += _busy(results)
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -126,6 +126,8 @@ def _named(rows: list[Row]) -> list[str]:
     ]
     untimed = [f"{_name(r)}: {r.problem}" for r in rows if r.problem]
     found = [f"Losing, with their 95 % intervals: {'; '.join(losing)}."] if losing else []
+    memory = [f"{_name(r)}: {version} {mib:.0f}" for r in rows for version, mib in r.extra_mib.items()]
+    found += [f"Memory at the peak of a call beside its results, MiB: {'; '.join(memory)}."] if memory else []
     return found + ([f"Not timed: {'; '.join(untimed)}."] if untimed else [])
 
 
@@ -133,15 +135,16 @@ def _name(row: Row) -> str:
     return f"{shape_text(row.shape)} {row.kernel} ({threads_text(row.threads)})"
 
 
-def _busy(results: Results) -> str:
-    if not results.busy:
-        return ""
-    first = results.busy[0]
-    title = (
-        f"**Forward {shape_text(first.shape)} relu, {threads_text(first.threads)} on two CPUs, one kept busy**"
-    )
+def _busy(results: Results) -> list[str]:
+    """A table for each of the works that were done beside a neighbour."""
+    works = dict.fromkeys((row.section, row.shape, row.threads) for row in results.busy)
+    return [_busy_table([r for r in results.busy if (r.section, r.shape, r.threads) == work]) for work in works]
+
+
+def _busy_table(rows: list[BusyRow]) -> str:
+    title = f"**Beside a busy neighbour: {rows[0].work}, {threads_text(rows[0].threads)}, one of two CPUs kept busy**"
     body = []
-    for row in results.busy:
+    for row in rows:
         if row.problem:
             body.append([row.library, "n/a", "n/a", row.problem])
             continue

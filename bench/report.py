@@ -14,6 +14,8 @@ WHAT = {
     "tiny": "a tiny call as people write it, shape m x k x n",
     "step": "a training step as people write it, torch run eagerly, shape batch x in x hidden x hidden x out",
     "network": "a training step of a compiled network, shape batch x in x hidden ... x out",
+    "predict": "a prediction of a network, shape batch x in x hidden ... x out",
+    "classes": "a last layer of many classes with its cross-entropy, loss and all gradients, shape m x k x n",
     "eager": "one operation on tensors that require gradients (on arrays: numpy), shape m x n",
 }
 
@@ -92,7 +94,8 @@ def row_lines(row: Row) -> list[str]:
     marks = ["LOSING"] * row.losing + ["noisy"] * row.noisy
     if row.disturbed:
         marks.append(f"DISTURBED: others took {100 * row.others:.0f} % of the machine")
-    return [line + "".join(f"  {mark}" for mark in marks), *(f"      note: {note}" for note in row.notes)]
+    memory = [f"{version} takes {mib:.0f} MiB beside its results" for version, mib in row.extra_mib.items()]
+    return [line + "".join(f"  {mark}" for mark in marks), *(f"      note: {note}" for note in (*row.notes, *memory))]
 
 
 def _rate(row: Row) -> str:
@@ -132,10 +135,10 @@ def table_summary(rows: list[Row]) -> list[str]:
 
 
 def busy_lines(rows: list[BusyRow]) -> list[str]:
-    shape, threads = shape_text(rows[0].shape), threads_text(rows[0].threads)
+    threads = threads_text(rows[0].threads)
     lines = [
         "",
-        f"busy neighbour: linear relu {shape}, {threads} on two CPUs, one kept busy; mean time per call",
+        f"busy neighbour: {rows[0].work}, {threads} on two CPUs, one kept busy; mean time per call",
     ]
     for row in rows:
         if row.problem:

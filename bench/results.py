@@ -33,6 +33,7 @@ class Row:
     peak_share: float | None = None  # of the FMA peak of that many cores, measured in the same turns
     gbps: float | None = None
     copy_share: float | None = None  # of copy bandwidth; above 1 where the caches help
+    extra_mib: dict[str, float] = field(default_factory=dict)  # by version: memory that a call takes beyond its results
     others: float | None = None  # share of the machine that other processes took meanwhile
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
@@ -77,6 +78,11 @@ class BusyRow:
     busy: list[float] = field(default_factory=list)
     others: float | None = None
     problem: str | None = None
+    section: str = "linear"
+
+    @property
+    def work(self) -> str:
+        return f"{'training step' if self.section == 'network' else 'forward'} {'x'.join(map(str, self.shape))}"
 
     @property
     def disturbed(self) -> bool:

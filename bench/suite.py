@@ -53,13 +53,16 @@ def run(args, results):
             say(["", report.ceiling_line(ceiling)])
             _measure_all(wanted, workers, ceiling, args, results)
     if "busy" in args.section:
-        results.busy = busy.measure(
-            ["fastmlp", *(args.against or ["torch"])],
-            args.backend,
-            rounds=3 if args.quick else 7,
-            seconds=0.15 if args.quick else 0.4,
-        )
-        say(report.busy_lines(results.busy))
+        for case in busy.CASES:
+            rows = busy.measure(
+                case,
+                ["fastmlp", *(args.against or ["torch"])],
+                args.backend,
+                rounds=3 if args.quick else 7,
+                seconds=0.15 if args.quick else 0.4,
+            )
+            results.busy += rows
+            say(report.busy_lines(rows))
     results.environment["load_average_at_end"] = environment.load_average()
     results.complete = True
 

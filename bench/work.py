@@ -9,6 +9,9 @@ A case is small and goes to the workers by value; each of them makes the same in
     loss           input, target (n,) -> loss (), dinput (n,): a loss of single elements     shape (n,)
     tiny           as linear, written as people write it, without out=                   shape (m, k, n)
     step           x, y, parameters -> loss (), gradients of the parameters: see programs.py    shape (m, k, ..., n)
+    network        the same for a compiled network                                       shape (m, k, ..., n)
+    predict        x, parameters -> the network's output (m, n)                          shape (m, k, ..., n)
+    classes        x (m, k), w (n, k), b, labels (m,) -> loss (), dx, dw, db             shape (m, k, n)
     eager          a, b (m, n) -> the result of one operation on tensors that require gradients    shape (m, n)
 """
 
@@ -44,7 +47,11 @@ class Case:
     @property
     def flops(self) -> int | None:
         """Multiplications and additions of the matrix products; None where there are none."""
-        products = {"linear": 1, "tiny": 1, "backward": 2}.get(self.section)
+        if self.section in ("network", "predict"):
+            first, *rest = (2 * self.shape[0] * k * n for k, n in pairwise(self.shape[1:]))
+            forward = first + sum(rest)
+            return forward if self.section == "predict" else 3 * forward - first  # the first layer has no dx
+        products = {"linear": 1, "tiny": 1, "backward": 2, "classes": 3}.get(self.section)
         return None if products is None else products * 2 * int(np.prod(self.shape))
 
     @property
@@ -59,15 +66,18 @@ class Case:
         """How many terms the longest sum has."""
         if self.section == "backward":
             return max(self.shape)
-        if self.section in ("step", "network"):
+        if self.section in ("step", "network", "predict"):
             return sum(self.shape)  # the sums of all layers, one after the other
-        if self.section in ("cross_entropy", "loss", "eager"):
+        if self.section in ("cross_entropy", "loss", "eager", "classes"):
             return int(np.prod(self.shape))
         return self.shape[1]
 
 
 # "busy" is in busy.py
-SECTIONS = ("linear", "backward", "softmax", "cross_entropy", "loss", "tiny", "step", "network", "eager", "busy")
+SECTIONS = (
+    *("linear", "backward", "softmax", "cross_entropy", "loss", "tiny"),
+    *("step", "network", "predict", "classes", "eager", "busy"),
+)
 
 # (m, k, n) and whether `--quick` runs it
 LINEAR = [
@@ -146,6 +156,9 @@ NETWORKS = [
     (256, 1024, 1024, 1024, 1024, 10),
     (512, 4096, 4096, 4096, 10),
 ]
+MIDDLE = NETWORKS[2]
+PREDICTIONS = [(1, *ARTICLE[1:]), MIDDLE]
+CLASSES = (1024, 1024, 50257)
 QUICK_OPERATIONS = ("add", "sigmoid")
 
 CASES = [
@@ -157,7 +170,12 @@ CASES = [
     *(Case("loss", kernel, size, quick=q) for size, q in LOSS_SIZES for kernel in LOSSES),
     Case("tiny", "relu", (1, 10, 64), quick=True, peers=("torch", "numpy")),
     *(Case("step", kernel, shape, quick=q) for shape, kernel, q in STEPS),
-    *(Case("network", "Adam", shape, quick=shape == ARTICLE) for shape in NETWORKS),
+    *(Case("network", "Adam", s, quick=s == ARTICLE, peers=("torch", "jax", "sklearn")) for s in NETWORKS),
+    *(
+        Case("predict", "relu", s, quick=s[0] == 1, peers=("onnxruntime", "torch", "jax", "sklearn"))
+        for s in PREDICTIONS
+    ),
+    Case("classes", "labels", CLASSES, peers=("torch", "jax")),
     *(Case("eager", k, (3, 4), quick=k in QUICK_OPERATIONS, peers=("torch", "numpy")) for k in OPERATIONS),
 ]
 
@@ -178,12 +196,14 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
         return {"x": x / 2 + x.dtype.type(0.25), "target": target}  # away from 0 and 1, where bce's gradient is huge
     if case.section == "eager":
         return {name: rng.standard_normal(case.shape, case.dtype) for name in ("a", "b")}
-    if case.section in ("step", "network"):
+    if case.section in ("step", "network", "predict"):
         return _step_inputs(rng, case)
     m, k, n = case.shape
     x = rng.standard_normal((m, k), case.dtype)
     w, b = _layer(rng, k, n, case.dtype)
     a = {"x": x, "w": w, "b": b}
+    if case.section == "classes":
+        a["labels"] = rng.integers(0, n, m)
     if case.section == "backward":
         _make_signs_certain(a)
         a["dy"] = rng.standard_normal((m, n), case.dtype)
@@ -228,6 +248,11 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
         return [np.asarray(operation(np, case.kernel, d["a"], d["b"])())]
     if case.section in ("step", "network"):
         return _step_expected(d, len(case.shape) - 2)
+    if case.section == "predict":
+        return [_forward(d, len(case.shape) - 2)[0]]
+    if case.section == "classes":
+        loss, *gradients = ops.linear_cross_entropy(d["x"], d["w"], d["b"], d["labels"], **with_numpy)
+        return [np.asarray(loss), *gradients]
     if case.section in ("linear", "tiny"):
         return [ops.linear(d["x"], d["w"], d["b"], case.kernel, **with_numpy)]
     if case.section == "backward":
@@ -241,20 +266,25 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(loss), gradient]
 
 
-def _step_expected(d: dict[str, np.ndarray], layers: int) -> list[np.ndarray]:
-    """The loss and the gradients of the parameters: forward layer by layer, and back."""
-    with_numpy = {"backend": "numpy"}
-    is_probability = d["y"].ndim == 2
-    acts = ["relu"] * (layers - 1) + ["sigmoid" if is_probability else "identity"]
+def _forward(d: dict[str, np.ndarray], layers: int) -> tuple[np.ndarray, list[tuple]]:
+    """What the network gives, and of each layer what its gradient needs."""
+    acts = ["relu"] * (layers - 1) + ["sigmoid" if d["y"].ndim == 2 else "identity"]
     x, kept = d["x"], []
     for number, act in enumerate(acts, 1):
         w, b = d[f"fc{number}.weight"], d[f"fc{number}.bias"]
-        y, saved = ops.linear(x, w, b, act, save=True, **with_numpy)
+        y, saved = ops.linear(x, w, b, act, save=True, backend="numpy")
         kept.append((x, w, saved, act))
         x = y
-    loss, dy = (ops.binary_cross_entropy if is_probability else ops.cross_entropy)(x, d["y"], **with_numpy)
+    return x, kept
+
+
+def _step_expected(d: dict[str, np.ndarray], layers: int) -> list[np.ndarray]:
+    """The loss and the gradients of the parameters: forward layer by layer, and back."""
+    y, kept = _forward(d, layers)
+    loss_of = ops.binary_cross_entropy if d["y"].ndim == 2 else ops.cross_entropy
+    loss, dy = loss_of(y, d["y"], backend="numpy")
     gradients = []
     for layer in reversed(kept):
-        dy, dw, db = ops.linear_backward(dy, *layer, **with_numpy)
+        dy, dw, db = ops.linear_backward(dy, *layer, backend="numpy")
         gradients = [dw, db, *gradients]
     return [np.asarray(loss), *gradients]

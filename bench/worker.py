@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from . import ceilings, environment, timing, work
 from .peers import use_threads, versions
@@ -146,6 +147,13 @@ class Bench:
         wait_until_idle()
         return seconds
 
+    def extra_mib(self, name):
+        """MiB of memory that a call takes at its peak beyond what it gives. None where the system does not tell."""
+        version = self.versions[name]
+        with version.context():
+            seen = peak_and_present_mib(version.call)
+        return None if seen is None else seen[0] - seen[1]
+
     def cpu_seconds(self):
         """What all threads of this process have used so far."""
         return time.process_time()
@@ -173,6 +181,19 @@ def wait_until_idle(limit=0.25):
         time.sleep(0.006)
         if time.process_time() - used < 0.001:
             return
+
+
+def peak_and_present_mib(call):
+    """The memory of this process: at its peak within the call; after it, with what it gave. None without Linux."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+        result = call()
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    del result
+    sizes = dict(line.split(":", 1) for line in lines)
+    return tuple(int(sizes[name].split()[0]) / 1024 for name in ("VmHWM", "VmRSS"))
 
 
 def _one_line(e):

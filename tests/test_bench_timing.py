@@ -14,6 +14,7 @@ import fastmlp
 from fastmlp import use_backend
 from fastmlp.bench import check, peers, programs, timing, work
 from fastmlp.bench.timing import Times
+from fastmlp.bench.worker import peak_and_present_mib
 
 # --------------------------------------------------------------------------------------------- timing
 
@@ -176,7 +177,7 @@ def test_the_table_holds_what_it_should():
     assert len({c.name for c in work.CASES}) == len(work.CASES)
     quick = work.select(list(work.SECTIONS), ["float32", "float64"], quick=True)
     assert 0 < len(quick) < len(work.CASES)
-    assert {c.section for c in quick} == set(work.SECTIONS) - {"busy"}
+    assert {c.section for c in quick} == set(work.SECTIONS) - {"busy", "classes"}
     assert {c.dtype for c in work.select(["linear"], ["float64"])} == {"float64"}
 
 
@@ -240,3 +241,34 @@ def test_every_way_to_do_a_case_is_right(case):
         with use_backend("numpy"):
             got = version.results()
         assert check.problem(got, want, case.dtype, case.depth) is None, version.name
+
+
+SMALL = [
+    work.Case("network", "Adam", (7, 5, 4, 3, 1)),
+    work.Case("network", "Adam", (7, 5, 4, 3)),
+    work.Case("predict", "relu", (7, 5, 4, 1)),
+    work.Case("predict", "relu", (1, 5, 4, 3)),
+    work.Case("classes", "labels", (7, 5, 9)),
+]
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda c: c.name)
+@pytest.mark.parametrize("peer", ["numpy", *peers.PEERS])
+def test_what_peers_do_with_networks_is_right(peer, case, monkeypatch):
+    if peer != "numpy":
+        pytest.importorskip(peer)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    a = work.inputs(case)
+    for version in peers.versions("fastmlp", case, a) + peers.versions(peer, case, a):
+        assert check.case_problem(case, version.results(), work.expected(case, a)) is None, version.name
+
+
+def test_the_memory_of_a_call_is_what_it_takes_beside_its_result():
+    def call():
+        scratch = np.ones(2**23)  # 64 MiB
+        return scratch[: 2**20].copy()  # 8 MiB
+
+    seen = peak_and_present_mib(call)
+    if seen is None:
+        pytest.skip("this system does not tell")
+    assert 56 <= seen[0] - seen[1] <= 80

@@ -183,7 +183,7 @@ def _in_chunks(
             z, x[some], w, z, act, values, None if dx is None else dx[some], dw, db, begin > 0
         )
         total += float(loss[0])
-    return total if divisor else float("nan")
+    return x.dtype.type(total if divisor else np.nan)
 
 
 def nll_loss(
