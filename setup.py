@@ -134,6 +134,7 @@ setup(
             kernel_module("optim"),
             kernel_module("normalize"),
             kernel_module("dropout"),
+            kernel_module("chain"),
             kernel_module("program"),
         ],
         include_path=[str(HERE)],

@@ -93,7 +93,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "find_outside_unit": ("a",),
     # The optimizers: params and state are read and updated in place. grads, params and each kind of state are lists of
     # arrays, one for each parameter and of its shape; a kind that is not kept is None. step counts from 1; it may be
-    # a float64 array (1,).
+    # a float64 array (1,). Denormal numbers may count as 0.
     "sgd": (
         *("grads", "lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "first"),
         *("params", "momentum_buffers"),
@@ -125,10 +125,13 @@ KERNELS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: A backend has, beside these functions, a class `Program(calls, slots)`: calls of kernels that are run many times.
-#: calls: [(kernel name, arguments), ...]. slots: arrays among the arguments that stand for others, given at each run.
+#: A backend has, beside these functions, a class `Program(calls, slots, results)`: calls of kernels that are run many
+#: times. calls: [(kernel name, arguments), ...]. slots: arrays among the arguments that stand for others, given at each
+#: run. results: the arrays that are read afterwards; None is all of them.
 #:   run(*arrays) runs the calls in their order, with these in the place of the slots, of the same dtypes, sizes and
-#:   layouts. -> -1, or the index of the call that ended it: a `find_...` that found something.
+#:   layouts. -> -1, or the index of the call that ended it: a `find_...` that found something. A backend may do several
+#:   calls as one, with sums in another order: then arrays that are no results hold anything, and a call that ended it
+#:   is only known to be one of those that were done together; no result, parameter or state was written then.
 #:   replace(index, arguments) gives a call other arguments, the slots being the same.
 PROGRAM = "Program"
 

@@ -40,9 +40,13 @@ def recording() -> Iterator[list[Call]]:
         in_context.reset(token)
 
 
-def program(calls: Sequence[Call], slots: Sequence[Array], backend: str | None = None) -> Any:
+def program(
+    calls: Sequence[Call], slots: Sequence[Array], results: Sequence[Array] | None = None, backend: str | None = None
+) -> Any:
     """Recorded calls as one: `run(*arrays)` runs them with these arrays in the place of `slots`.
+
+    results: the arrays that are read afterwards; None is all.
 
     As in kernels/contract.py, under PROGRAM, which also says what it gives back.
     """
-    return active(backend).Program(calls, slots)
+    return active(backend).Program(calls, slots, results)

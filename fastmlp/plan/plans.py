@@ -33,8 +33,8 @@ class Step:
         with _numbers_kept(optimizer):
             self.calls = step(self.layers, slots[0].reshape(len(x), -1), slots[1], loss, optimizer, updates)
         check_slots(self.calls.calls, slots)
-        _check_forward(self.calls, slots[0], x, expected)
-        self.program = ops.program(self.calls.calls, slots)
+        self._forward = _checked_forward(self.calls, slots[0], x, expected)
+        self.program = ops.program(self.calls.calls, slots, _results(self.calls))
         self._learnt = [p for update in self.calls.updates for p in update.params]
         self._options = [_options(update) for update in self.calls.updates]
         self._watch = Watch(model, True, loss, optimizer)
@@ -74,7 +74,7 @@ class Step:
             raise
         if refused >= 0:
             self._undo(before)
-            self._refused(y)
+            self._refused(x, y)
         for layer, mean, var in calls.moved:
             follow(layer, mean, var, len(calls.output))
         return calls.loss.item()
@@ -103,7 +103,8 @@ class Step:
                 state.update(numbers)
 
     @no_grad()
-    def _refused(self, y: Array) -> None:
+    def _refused(self, x: Array, y: Array) -> None:
+        self._forward.run(x)
         self.loss(wrap(self.calls.output), wrap(y))  # which says what is wrong with either
         raise RuntimeError("y: changed while the step ran")
 
@@ -131,15 +132,23 @@ def _refresh(calls: Calls) -> None:
                 rstd[...] = 1 / np.sqrt(running + running.dtype.type(layer.options["eps"]))
 
 
-def _check_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> None:
-    """The plan gives what the model gave."""
+def _results(calls: Calls) -> list[Array]:
+    """The arrays that are looked at after a step."""
+    statistics = [a for _, *both in calls.moved for a in both]
+    return [calls.loss, *statistics, *(g for _, g in calls.gradients if not calls.updates)]
+
+
+def _checked_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> Any:
+    """The program that gives the output alone, which is what the model gave: NotAChain if not."""
     random = default_generator.rng.bit_generator
     state = random.state
     _draw(calls.seeds)
     random.state = state
-    ops.program(calls.calls[: calls.forward_ends], (slot,)).run(x)
+    forward = ops.program(calls.calls[: calls.forward_ends], (slot,))
+    forward.run(x)
     if calls.output.shape != expected.shape or not np.array_equal(calls.output, expected, equal_nan=True):
         raise NotAChain("its forward does more than call one layer after the other")
+    return forward
 
 
 def follow(layer: Layer, mean: Array, var: Array, rows: int) -> None:
@@ -178,7 +187,7 @@ class Prediction:
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output
         check_slots(self.calls.calls, (slot, self._like))
-        _check_forward(self.calls, slot, x, expected)
+        _checked_forward(self.calls, slot, x, expected)
         self._backend = in_context.get()
         self.program = ops.program(self.calls.calls, (slot, self._like))
         self._watch = Watch(model, modes=False)

@@ -86,6 +86,25 @@ cdef extern from "engine.h" nogil:
         const void *a
         ptrdiff_t *found
 
+    int MAX_CHAIN, CHAIN_BYTES
+
+    struct c_chain_layer "chain_layer":
+        ptrdiff_t n
+        const void *w
+        const void *b
+        activation act
+        int saves_z
+        void *dw
+        void *db
+
+    struct c_chain "chain":
+        ptrdiff_t m, k, count, first
+        const c_chain_layer *layers
+        const void *x
+        int of_rows, unit_target, unit_output
+        c_cross_entropy rows
+        c_elementwise_loss each
+
     struct optimized:
         ptrdiff_t begin, count
         void *param
@@ -186,6 +205,7 @@ cdef extern from "engine.h" nogil:
         kernel *elementwise_loss
         kernel *bad_label
         kernel *outside_unit
+        kernel *chain
         kernel *sgd
         kernel *adam
         kernel *rmsprop

@@ -7,6 +7,9 @@ from importlib import import_module
 
 from api cimport NO_MEMORY, kernel
 
+from .chain import chain
+from .fusion import fuse
+
 cnp.import_array()
 
 
@@ -25,7 +28,8 @@ cdef class Recorded:
 
     def __init__(self, str name, tuple arguments, list slots):
         cdef list record = []
-        getattr(import_module(__package__), name)(*arguments, record)
+        function = chain if name == "chain" else getattr(import_module(__package__), name)
+        function(*arguments, record)
         self.function, memory, self.kept = record[0]
         self.arguments = bytearray(memory)
         self.offsets = [self._find(<uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>slot)) for slot in slots]
@@ -39,20 +43,29 @@ cdef class Recorded:
 cdef class Program:
     """As in kernels/contract.py."""
 
-    cdef list calls, slots, recorded
+    cdef list calls, slots, results
+    cdef list begins, recorded  # where in `calls` each of the recorded ones begins
     cdef bytearray table   # of `call`
     cdef list places       # of each slot: a bytearray of the places where its address stands
 
-    def __init__(self, calls, slots):
-        self.calls, self.slots = list(calls), list(slots)
-        self.recorded = [Recorded(name, arguments, self.slots) for name, arguments in self.calls]
+    def __init__(self, calls, slots, results=None):
+        self.calls, self.slots, self.results = list(calls), list(slots), results
+        self._record()
+
+    cdef _record(self):
+        fused = fuse(self.calls, self.results)
+        self.begins = [begin for begin, _, _ in fused]
+        self.recorded = [Recorded(name, arguments, self.slots) for _, name, arguments in fused]
         self._link()
 
     def replace(self, Py_ssize_t index, tuple arguments):
         name = self.calls[index][0]
         self.calls[index] = name, arguments
-        self.recorded[index] = Recorded(name, arguments, self.slots)
-        self._link()
+        if index in self.begins and index + 1 in (*self.begins, len(self.calls)):  # it stands alone
+            self.recorded[self.begins.index(index)] = Recorded(name, arguments, self.slots)
+            self._link()
+        else:
+            self._record()
 
     cdef _link(self):
         cdef Recorded recorded
@@ -94,4 +107,4 @@ cdef class Program:
                 status = calls[i].function(calls[i].arguments)
         if status == NO_MEMORY:
             raise MemoryError("no memory for scratch")
-        return -1 if status == 0 else i
+        return -1 if status == 0 else self.begins[i]

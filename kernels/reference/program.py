@@ -13,7 +13,7 @@ def address(a):
 class Program:
     """As in kernels/contract.py."""
 
-    def __init__(self, calls, slots):
+    def __init__(self, calls, slots, results=None):
         self.calls, self.slots = list(calls), list(slots)
 
     def run(self, *arrays):

@@ -20,10 +20,17 @@ enum { STRIP = 64 };
  * core then has a part of it in its cache. To share fewer would only keep the threads waiting. */
 enum { MIN_RUN = 64, MAX_RUN = 256, MANY_DZ = 8192 };
 
-/* A layer is tall with so many rows, and no more weights than this. */
+/* A layer is tall with so many rows, and no more weights than these; or if the sums of its groups are less to exchange
+ * between the cores than dz and x are. */
 enum { TALL = 256, SMALL_WEIGHTS = 4096 };
-/* Groups, at least and at most, and rows of one in between; reals of dz and x in a chunk. */
-enum { FEW_GROUPS = 4, GROUPS = 16, GROUP_ROWS = 256, CHUNK = 16384 };
+/* Groups, at least and at most, and rows of one in between. A chunk: reals of dz and x, but not fewer rows. */
+enum { FEW_GROUPS = 4, GROUPS = 16, GROUP_ROWS = 256, CHUNK = 16384, MIN_CHUNK = 256 };
+INLINE ptrdiff_t groups_of(ptrdiff_t m) { return m < FEW_GROUPS * GROUP_ROWS ? FEW_GROUPS : least(GROUPS, m / GROUP_ROWS); }
+INLINE int is_tall(const struct linear_backward *b) {
+    const ptrdiff_t weights = b->n * b->k;
+    if (b->m < TALL || weights == 0) return 0;
+    return weights <= SMALL_WEIGHTS || 2 * groups_of(b->m) * weights <= b->m * (b->n + b->k);
+}
 
 /* dz = dy act'(saved), where dz is not NULL, for `rows` rows of width <= STRIP, `stride` apart, from the element `at` of dy
  * and saved on; sums[j] += Σ_i dz[i][j], where sums is not NULL */
@@ -145,9 +152,9 @@ static void tall_task(void *job, ptrdiff_t index) {
 }
 
 static int tall(const struct linear_backward *b, int share) {
-    const ptrdiff_t wanted = b->m < FEW_GROUPS * GROUP_ROWS ? FEW_GROUPS : least(GROUPS, b->m / GROUP_ROWS);
-    struct tall t = {.b = b, .rows = parts(b->m, wanted)};
-    t.chunk = evenly(t.rows, CHUNK / (b->n + b->k));
+    struct tall t = {.b = b, .rows = parts(b->m, groups_of(b->m))};
+    const ptrdiff_t chunk = CHUNK / (b->n + b->k);
+    t.chunk = evenly(t.rows, chunk < MIN_CHUNK ? MIN_CHUNK : chunk);
     t.size = round_up(b->n * b->k + b->n + t.chunk * b->n, LINE);
     const ptrdiff_t groups = parts(b->m, t.rows);
     t.scratch = malloc((size_t)(groups * t.size) * sizeof(real));
@@ -162,10 +169,9 @@ static int tall(const struct linear_backward *b, int share) {
 static int linear_backward(const void *arguments) {
     const struct linear_backward *b = arguments;
     if (!pool_scratch()) return NO_MEMORY;
-    const int is_tall = b->m >= TALL && b->n > 0 && b->k > 0 && b->n * b->k <= SMALL_WEIGHTS;
-    const int products = (b->dx != NULL) + (b->dw != NULL), together = is_tall ? products : products > 0;
+    const int products = (b->dx != NULL) + (b->dw != NULL), together = is_tall(b) ? products : products > 0;
     const int share = worth_sharing(b->m, together * b->k, b->n); /* of what one job does */
-    return is_tall ? tall(b, share) : wide(b, share);
+    return is_tall(b) ? tall(b, share) : wide(b, share);
 }
 
 #endif

@@ -68,6 +68,18 @@ INLINE void dot_tile(const int rows, const int cols, const struct dot *d, const 
         UNROLL for (int i = rows * cols; i < q + VLEN; i++) acc[i] = v_set(0);
         v_store(sums + q, v_sums(acc + q));
     }
+    if (d->c_col == 1 && (!bias || d->bias_row == 0)) {
+        const vec lowest = v_set(floor);
+        UNROLL for (int i = 0; i < rows; i++)
+            for (int j = 0, n; j < cols && j < valid; j += VLEN) {
+                n = (int)least(VLEN, least(cols, valid) - j);
+                const vec z = v_load(sums + i * cols + j) + (bias ? v_load_n(bias + j, n) : v_set(0));
+                const vec kept = v_sel(v_le(z, lowest), lowest, z);
+                if (n == VLEN) v_store(c + i * d->c_row + j, kept);
+                else v_store_n(c + i * d->c_row + j, kept, n);
+            }
+        return;
+    }
     UNROLL for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols && j < valid; j++) {
             const real z = sums[i * cols + j] + (bias ? bias[i * d->bias_row + j * d->bias_col] : 0);

@@ -129,6 +129,17 @@ static int elementwise_loss(const void *arguments) {
 
 /* ---------------------------------------------------------------------------------------- probabilities */
 
+/* Are all of them in 0..1? NaN is not. */
+static int in_unit(const real *a, ptrdiff_t count) {
+    const vec zero = v_set(0), one = v_set(1);
+    vec outside = zero;
+    EACH_VECTOR(count) {
+        const vec x = row_load(a + at, n, zero);
+        outside = v_max(outside, v_sel(v_le(zero, x), v_sel(v_le(x, one), zero, one), one));
+    }
+    return v_hmax(outside) == 0;
+}
+
 struct unit_job {
     const real *a;
     ptrdiff_t count;
@@ -138,13 +149,7 @@ struct unit_job {
 static void unit_task(void *job, ptrdiff_t index) {
     struct unit_job *j = job;
     const ptrdiff_t begin = index * LOSS_RUN, left = j->count - begin, count = left < LOSS_RUN ? left : LOSS_RUN;
-    const vec zero = v_set(0), one = v_set(1);
-    vec outside = zero;
-    EACH_VECTOR(count) {
-        const vec a = row_load(j->a + begin + at, n, zero);
-        outside = v_max(outside, v_sel(v_le(zero, a), v_sel(v_le(a, one), zero, one), one)); /* NaN is neither */
-    }
-    if (v_hmax(outside) > 0) __atomic_store_n(&j->found, 1, __ATOMIC_RELAXED);
+    if (!in_unit(j->a + begin, count)) __atomic_store_n(&j->found, 1, __ATOMIC_RELAXED);
 }
 
 static int outside_unit(const void *arguments) {

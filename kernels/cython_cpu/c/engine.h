@@ -107,6 +107,27 @@ struct outside_unit { /* is any of a (count) not in 0..1, NaN included? REFUSED 
     ptrdiff_t *found;
 };
 
+/* A network's loss with all its gradients, for layers small enough: see chain.h. */
+enum { MAX_CHAIN = 16, CHAIN_BYTES = 512 * 1024 };
+
+struct chain_layer { /* act(w x + b), w (n, k) contiguous; b, dw, db may be NULL. saves_z: is act' computed from z? */
+    ptrdiff_t n;
+    const void *w, *b;
+    struct activation act;
+    int saves_z;
+    void *dw, *db;
+};
+
+struct chain { /* x (m, k); the loss is `rows` or `each`, whose input, gradient and sizes are the chain's own */
+    ptrdiff_t m, k, count, first; /* layers; the first of them that learns */
+    const struct chain_layer *layers;
+    const void *x;
+    int of_rows;                  /* is it `rows`? Then labels that are out of range are REFUSED. */
+    int unit_target, unit_output; /* must be in 0..1, or are REFUSED */
+    struct cross_entropy rows;
+    struct elementwise_loss each; /* run_loss: one for each row is enough */
+};
+
 enum { OPTIM_STATES = 3 };
 
 struct optimized { /* a parameter and its state, in the order of the contract; NULL where a kind is not kept */
@@ -165,6 +186,7 @@ struct kernels {
     kernel *cross_entropy;
     kernel *nll_loss; /* struct cross_entropy, with log-probabilities and labels; no sample_weight, no label_smoothing */
     kernel *elementwise_loss, *bad_label, *outside_unit;
+    kernel *chain;
     kernel *sgd, *adam, *rmsprop, *adagrad, *adadelta, *nadam, *radam;
     /* runs `rounds` rounds of independent multiply-adds; -> floating-point operations done */
     double (*fma_peak)(ptrdiff_t rounds);

@@ -3,6 +3,7 @@
 #include "backward.h"
 #include "elementwise_losses.h"
 #include "batch_norm.h"
+#include "chain.h"
 #include "dropout.h"
 #include "engine.h"
 #include "layer_norm.h"
@@ -53,6 +54,7 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .elementwise_loss = elementwise_loss,
     .bad_label = bad_label,
     .outside_unit = outside_unit,
+    .chain = chain,
     .sgd = sgd,
     .adam = adam,
     .rmsprop = rmsprop,

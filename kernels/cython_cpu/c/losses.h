@@ -119,51 +119,85 @@ static double cross_entropy_row(const struct cross_entropy_job *j, ptrdiff_t i) 
     return dense_row(j, x, &k, dx, classes);
 }
 
-/* Up to VLEN short rows with labels and without smoothing, from row i on: what sparse_row() gives, but for the rounding, or
- * ignored_row(). A lane is a row. */
+/* Up to VLEN short rows with labels and without smoothing, a lane each. */
+struct short_rows {
+    vec label;  /* -1 where it does not count */
+    vec weight; /* a at the label; 0 where it does not count, */
+    vec other;  /* and then this is the loss */
+};
+static struct short_rows take_short_rows(const struct cross_entropy *c, ptrdiff_t i, ptrdiff_t rows) {
+    int64_t at[VLEN]; /* read once: another thread may write to them */
+    real label[VLEN], weight[VLEN] = {0}, other[VLEN] = {0};
+    int all = rows == VLEN && !c->weight && !c->sample_weight;
+    memcpy(at, c->labels + i, (size_t)rows * sizeof *at);
+    if (all) for (int r = 0; r < VLEN; r++) all &= ((uint64_t)at[r] < (uint64_t)c->classes) & (at[r] != c->ignore_index);
+    if (all) {
+        for (int r = 0; r < VLEN; r++) label[r] = (real)at[r];
+        return (struct short_rows){v_load(label), v_set(1), v_set(0)};
+    }
+    for (int r = 0; r < VLEN; r++) {
+        const int counted = r < rows && counts(c, at[r]);
+        label[r] = counted ? (real)at[r] : -1;
+        if (counted) weight[r] = row_weight(c, i + r, at[r]);
+        else if (r < rows) other[r] = (real)ignored_loss(c, at[r]);
+    }
+    return (struct short_rows){v_load(label), v_load(weight), v_load(other)};
+}
+
+/* What sparse_row() gives, but for the rounding, or ignored_row(): the losses go into row_loss[0..rows], the gradient in the
+ * place of the logits. top: of each row the largest. */
+static void sparse_columns(const struct cross_entropy_job *j, const struct short_rows *s, vec *column, vec top,
+                           double *row_loss, ptrdiff_t rows) {
+    const ptrdiff_t classes = j->c->classes;
+    const vec zero = v_set(0);
+    vec sum = zero, picked = zero;
+    for (ptrdiff_t q = 0; q < classes; q++) {
+        const vec shifted = column[q] - top;
+        picked = v_sel(v_eq(s->label, v_set((real)q)), shifted, picked);
+        column[q] = v_exp_nonpos(shifted), sum = sum + column[q];
+    }
+    const vec share = s->weight * j->by.unit * j->by.scale, factor = share / sum;
+    const vmask counted = v_le(zero, s->label);
+    for (ptrdiff_t q = 0; q < classes; q++) {
+        const vec p = column[q] * factor;
+        column[q] = v_sel(counted, v_sel(v_eq(s->label, v_set((real)q)), p - share, p), zero);
+    }
+    const vec loss = v_sel(v_eq(s->weight, zero), zero, s->weight * (v_log(sum) - picked)) + s->other;
+    for (int r = 0; r < rows; r++) row_loss[r] = (double)loss[r];
+}
+
+/* The rows from i on. */
 static void sparse_short_rows(const struct cross_entropy_job *j, ptrdiff_t i, ptrdiff_t rows) {
     const struct cross_entropy *c = j->c;
     const ptrdiff_t classes = c->classes;
     const size_t size = (size_t)(rows * classes) * sizeof(real);
     const real *x = (const real *)c->logits + i * classes;
     real *dx = (real *)c->dlogits + i * classes, some[VLEN * SHORT_ROW], *to = dx;
-    real a[VLEN] = {0}, at[VLEN], other[VLEN] = {0}; /* at: the label, -1 where it does not count, and then the loss is other */
     if (rows < VLEN) memset(some, 0, sizeof some), x = memcpy(some, x, size), to = some;
-    for (int r = 0; r < VLEN; r++) {
-        const int64_t label = r < rows ? c->labels[i + r] : -1; /* read once: another thread may write to it */
-        const int counted = r < rows && counts(c, label);
-        at[r] = counted ? (real)label : -1;
-        if (counted) a[r] = row_weight(c, i + r, label);
-        else if (r < rows) other[r] = (real)ignored_loss(c, label);
-    }
-    const vec zero = v_set(0), label = v_load(at), weight = v_load(a);
-    vec column[SHORT_ROW], sum = zero, picked = zero;
+    const struct short_rows s = take_short_rows(c, i, rows);
+    vec column[SHORT_ROW];
     const vec top = load_columns(x, classes, column);
-    for (ptrdiff_t q = 0; q < classes; q++) {
-        const vec shifted = column[q] - top;
-        picked = v_sel(v_eq(label, v_set((real)q)), shifted, picked);
-        column[q] = v_exp_nonpos(shifted), sum = sum + column[q];
-    }
-    const vec share = weight * j->by.unit * j->by.scale, factor = share / sum;
-    const vmask counted = v_le(zero, label);
-    for (ptrdiff_t q = 0; q < classes; q++) {
-        const vec p = column[q] * factor;
-        column[q] = v_sel(counted, v_sel(v_eq(label, v_set((real)q)), p - share, p), zero);
-    }
-    store_columns(to, classes, column, v_set(1), zero);
+    sparse_columns(j, &s, column, top, c->row_loss + i, rows);
+    store_columns(to, classes, column, v_set(1), v_set(0));
     if (to != dx) memcpy(dx, to, size);
-    const vec loss = v_sel(v_eq(weight, zero), zero, weight * (v_log(sum) - picked)) + v_load(other);
-    for (int r = 0; r < rows; r++) c->row_loss[i + r] = (double)loss[r];
+}
+
+INLINE int has_short_rows(const struct cross_entropy *c) {
+    return c->labels && c->label_smoothing == 0 && c->classes <= SHORT_ROW;
+}
+
+static void cross_entropy_rows(const struct cross_entropy_job *j, ptrdiff_t begin, ptrdiff_t end) {
+    const struct cross_entropy *c = j->c;
+    if (has_short_rows(c))
+        for (ptrdiff_t i = begin; i < end; i += VLEN) sparse_short_rows(j, i, end - i < VLEN ? end - i : VLEN);
+    else
+        for (ptrdiff_t i = begin; i < end; i++) c->row_loss[i] = cross_entropy_row(j, i);
 }
 
 static void cross_entropy_task(void *job, ptrdiff_t index) {
     const struct cross_entropy_job *j = job;
-    const struct cross_entropy *c = j->c;
-    const ptrdiff_t run = rows_per_task(c->classes), begin = index * run, end = begin + run < c->rows ? begin + run : c->rows;
-    if (c->labels && c->label_smoothing == 0 && c->classes <= SHORT_ROW)
-        for (ptrdiff_t i = begin; i < end; i += VLEN) sparse_short_rows(j, i, end - i < VLEN ? end - i : VLEN);
-    else
-        for (ptrdiff_t i = begin; i < end; i++) c->row_loss[i] = cross_entropy_row(j, i);
+    const ptrdiff_t run = rows_per_task(j->c->classes), begin = index * run, end = begin + run;
+    cross_entropy_rows(j, begin, end < j->c->rows ? end : j->c->rows);
 }
 
 /* What "mean" divides by: Σ s w_t over the rows that count, Σ s for probabilities. */

@@ -1,6 +1,9 @@
 /* The optimizers' updates, all parameters in one call and one pass over memory. The formulas are those of
  * reference/optim.py; what depends on the step alone is worked out once, in double, and bias corrections are taken from the
- * square root to the numbers beside it:  m / (sqrt(v) / b + eps) = b m / (sqrt(v) + b eps). */
+ * square root to the numbers beside it:  m / (sqrt(v) / b + eps) = b m / (sqrt(v) + b eps).
+ *
+ * Averages of gradients that have become 0 shrink until they are denormal, and then stay so, since rounding keeps them from
+ * shrinking on. So denormal numbers are 0 here. */
 #ifndef OPTIM_H
 #define OPTIM_H
 
@@ -162,11 +165,13 @@ static void update_task(void *job, ptrdiff_t index) {
         if (u->each[middle].begin <= begin) first = middle;
         else beyond = middle;
     }
+    const uint64_t floating = flush_denormals();
     for (const struct optimized *o = u->each + first; o < u->each + u->params && o->begin < end; o++) {
         const ptrdiff_t from = begin > o->begin ? begin - o->begin : 0;
         const ptrdiff_t to = end - o->begin < o->count ? end - o->begin : o->count;
         if (from < to) u->run(o, from, to, u->terms);
     }
+    unflush(floating);
 }
 
 /* An element's cost, in multiply-adds. */

@@ -24,7 +24,7 @@ void pool_set_threads(int threads);
 
 /* The calling thread's own scratch, SCRATCH_BYTES of it, aligned to 64 and zero when it is new; freed when the thread ends.
  * NULL if there is no memory for it; but never in a task, nor again in a thread that once had it. */
-enum { SCRATCH_BYTES = 768 * 1024 };
+enum { SCRATCH_BYTES = 1280 * 1024 };
 void *pool_scratch(void);
 
 /* Numbers jobs, from 1: what scratch holds can be told to be of this job, whichever kernels last used it. */

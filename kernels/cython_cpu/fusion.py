@@ -1,0 +1,105 @@
+"""Which calls of a Program are run as one kernel: chosen by their shapes, when the program is made."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..contract import KERNELS
+from .chain import CHAIN_BYTES, MAX_CHAIN
+
+Call = tuple[str, tuple[Any, ...]]
+Named = dict[str, Any]
+
+#: a network is small with so many weights in its largest layer; with fewer rows there is nothing to gain
+SMALL_WEIGHTS, MIN_ROWS = 40000, 256
+#: a block of so many rows must find room
+MIN_BLOCK = 128
+
+
+def fuse(calls: list[Call], results: list[np.ndarray] | None) -> list[tuple[int, str, tuple[Any, ...]]]:
+    """Calls of kernels, each with the place in `calls` where it begins.
+
+    results: the arrays that are looked at afterwards. What only the fused calls tell each other is not in memory then.
+    None: all arrays are.
+    """
+    chain = None if results is None else _chain(calls, {id(a) for a in results})
+    if chain is None:
+        return [(i, name, arguments) for i, (name, arguments) in enumerate(calls)]
+    begin, end, arguments = chain
+    rest = [(i, *call) for i, call in enumerate(calls)]
+    return [*rest[:begin], (begin, "chain", arguments), *rest[end:]]
+
+
+def _chain(calls: list[Call], results: set[int]) -> tuple[int, int, tuple[Any, ...]] | None:
+    """The first calls, where they are a small network's loss and gradients: -> begin, end, the arguments of `chain`."""
+    named = [(name, dict(zip(KERNELS[name], arguments))) for name, arguments in calls]
+    forwards = _run_of("linear_forward", named, 0)
+    at = len(forwards)
+    finds = []
+    while at < len(named) and named[at][0].startswith("find_"):
+        finds.append(named[at])
+        at += 1
+    if not forwards or at == len(named) or named[at][0] not in ("cross_entropy", "elementwise_loss"):
+        return None
+    loss_name, loss = named[at]
+    backwards = _run_of("linear_backward", named, at + 1)
+    end = at + 1 + len(backwards)
+    output, gradient = ("logits", "dlogits") if loss_name == "cross_entropy" else ("input", "dinput")
+    if not backwards or not _are_linked(forwards, backwards, loss[output], loss[gradient]):
+        return None
+    inner = [a for f in forwards for a in (f["y"], f["z"])] + [loss[gradient], *(b["dx"] for b in backwards)]
+    target, read = loss["target"], {id(loss["target"]), id(loss[output])}
+    if results & {id(a) for a in inner if a is not None} or loss["reduction"] == "none":
+        return None
+    looked_at = [next(iter(find.values())) for _, find in finds]
+    if any(id(a) not in read for a in looked_at) or not _is_small(forwards):
+        return None
+    first = len(forwards) - len(backwards)
+    gradients = [(None, None)] * first + [(b["dw"], b["db"]) for b in reversed(backwards)]
+    layers = [(f["w"], f["b"], f["act"], f["params"], *g) for f, g in zip(forwards, gradients)]
+    in_unit = [a for (name, _), a in zip(finds, looked_at) if name == "find_outside_unit"]
+    checks = any(a is target for a in in_unit), any(a is loss[output] for a in in_unit)
+    return 0, end, (forwards[0]["x"], layers, first, loss_name, loss, *checks)
+
+
+def _run_of(kernel: str, named: list[tuple[str, Named]], begin: int) -> list[Named]:
+    found = []
+    for name, arguments in named[begin:]:
+        if name != kernel:
+            break
+        found.append(arguments)
+    return found
+
+
+def _are_linked(forwards: list[Named], backwards: list[Named], output: Any, gradient: Any) -> bool:
+    """Does each layer take what the one before gives, and each gradient belong to its layer?"""
+    if any(after["x"] is not before["y"] for before, after in pairwise(forwards)):
+        return False
+    if forwards[-1]["y"] is not output or len(backwards) > len(forwards):
+        return False
+    dy = gradient
+    for forward, backward in zip(reversed(forwards), backwards):
+        saved = forward["z"] if forward["act"].saves == "z" else forward["y"]
+        same = backward["saved"] is saved or forward["act"].name == "identity"
+        if backward["dy"] is not dy or not same or backward["accumulate"]:
+            return False
+        if any(backward[name] is not None and backward[name] is not forward[name] for name in ("x", "w")):
+            return False
+        dy = backward["dx"]
+    return dy is None
+
+
+def _is_small(forwards: list[Named]) -> bool:
+    x, weights = forwards[0]["x"], [f["w"] for f in forwards]
+    arrays = [x, *weights, *(f["b"] for f in forwards)]
+    if not MIN_ROWS <= len(x) or not all(a is None or a.flags.c_contiguous for a in arrays):
+        return False
+    widths = [x.shape[1], *(len(w) for w in weights)]
+    if not min(widths) or len(forwards) > MAX_CHAIN or max(w.size for w in weights) > SMALL_WEIGHTS:
+        return False
+    features = sum(widths) + sum(len(w) for w, f in zip(weights, forwards) if f["z"] is not None)
+    features += len(widths) + 3 * max(widths) + 2 * widths[-1]  # what a block needs of each row
+    return (features * MIN_BLOCK + 2 * max(w.size for w in weights)) * x.itemsize <= CHAIN_BYTES
