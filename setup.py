@@ -32,7 +32,8 @@ X86 = {
 ARM = {"generic": [], "neon": []}
 
 #: Python that runs in every operation on tensors, and is compiled with the types in the .pxd beside it
-COMPILED_PYTHON = ["tape.py", "waiting.py", "gradients.py", "optim/batches.py", "plan/watch.py"]
+COMPILED_PYTHON = ["tape.py", "waiting.py", "gradients.py", "optim/batches.py"]
+COMPILED_PYTHON += ["plan/plans.py", "plan/updates.py", "plan/watch.py"]
 
 
 def instruction_sets():

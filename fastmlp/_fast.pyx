@@ -5,8 +5,22 @@ here because a call on a small layer costs less than they would cost in Python.
 """
 
 cimport numpy as cnp
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 cnp.import_array()
+
+cdef extern from *:
+    """
+    /* A number that changes whenever the dictionary does; 0 where CPython does not tell. */
+    #if PY_VERSION_HEX < 0x030C0000 && !defined(PYPY_VERSION)
+    #define dict_version(d) (((PyDictObject *)(d))->ma_version_tag)
+    #else
+    #define dict_version(d) 0
+    #endif
+    """
+    uint64_t dict_version(object d)
 
 
 cdef inline bint _is_plain(object a, int type_num) noexcept:
@@ -43,6 +57,11 @@ cdef inline bint _apart(cnp.ndarray a, cnp.ndarray b) noexcept:
     cdef char *a0 = <char *>cnp.PyArray_DATA(a)
     cdef char *b0 = <char *>cnp.PyArray_DATA(b)
     return a0 + cnp.PyArray_NBYTES(a) <= b0 or b0 + cnp.PyArray_NBYTES(b) <= a0
+
+
+def apart(cnp.ndarray a, cnp.ndarray b):
+    """Have they surely no byte in common? False also where it is not so simple."""
+    return _apart(a, b)
 
 
 cdef inline bint _is_target(object out, int type_num) noexcept:
@@ -254,3 +273,44 @@ cdef bint _updatable(list grads, tuple numbers, tuple written, Py_ssize_t requir
                     return False
             places += 1
     return True
+
+
+cdef class Entries:
+    """What stands in some dictionaries. dictionaries: (a dict, the keys that are not looked at), each."""
+
+    cdef list dictionaries, sizes, keys, values
+    cdef bytearray versions  # a number for each dictionary
+
+    def __init__(self, list dictionaries):
+        self.dictionaries = [d for d, _ in dictionaries]
+        for d in self.dictionaries:
+            if not isinstance(d, dict):
+                raise TypeError(f"expected a dict, got {type(d).__name__}")
+        self.sizes = [len(d) for d in self.dictionaries]
+        self.keys = [[key for key in d if key not in passed] for d, passed in dictionaries]
+        self.values = [[d[key] for key in keys] for d, keys in zip(self.dictionaries, self.keys)]
+        self.versions = bytearray(len(self.dictionaries) * sizeof(uint64_t))
+
+    cpdef bint hold(self) except -1:
+        """Does each dictionary still have as many entries, and at the keys these very values?"""
+        cdef Py_ssize_t i
+        cdef uint64_t version
+        cdef uint64_t *seen = <uint64_t *><char *>self.versions
+        for i in range(len(self.dictionaries)):
+            version = dict_version(self.dictionaries[i])
+            if version == 0 or version != seen[i]:
+                if not self._holds(i):
+                    return False
+                seen[i] = version
+        return True
+
+    cdef bint _holds(self, Py_ssize_t i) except -1:
+        d = self.dictionaries[i]  # or of a class of its own, such as a defaultdict
+        cdef list keys = self.keys[i], values = self.values[i]
+        cdef Py_ssize_t k
+        if len(d) != <Py_ssize_t>self.sizes[i]:
+            return False
+        for k in range(len(keys)):
+            if PyDict_GetItemWithError(d, keys[k]) != <PyObject *>values[k]:
+                return False
+        return True

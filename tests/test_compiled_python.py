@@ -35,7 +35,7 @@ sys.exit(done)
 
 
 def test_some_python_is_compiled():
-    assert COMPILED == ["gradients", "optim.batches", "plan.watch", "tape", "waiting"]
+    assert COMPILED == ["gradients", "optim.batches", "plan.plans", "plan.updates", "plan.watch", "tape", "waiting"]
     for name in COMPILED:
         assert not import_module(f"fastmlp.{name}").__file__.endswith(".py")
 

@@ -56,6 +56,7 @@ ROOMS["fastmlp.bench"] = set(ROOMS)  # it stands above all of them
 #: other people's packages, beside NumPy and the standard library, that a room may import
 LIBRARIES = {
     f"{KERNELS}.cython_cpu": {"cython", "libc", "cpython"},
+    "fastmlp._fast": {"cpython", "libc"},
     "fastmlp.gradients": {"cython"},
     "fastmlp.waiting": {"cython"},
     "fastmlp.tape": {"cython"},

@@ -11,7 +11,9 @@ from ..checks import Array
 
 try:
     from .._fast import (
+        Entries,
         alike,
+        apart,
         labels_output,
         linear_fits,
         linear_gradients,
@@ -21,6 +23,19 @@ try:
         updatable,
     )
 except ModuleNotFoundError:  # not built: checks.py does it all
+
+    class Entries:  # type: ignore[no-redef]
+        """What stands in some dictionaries. dictionaries: (a dict, the keys that are not looked at), each."""
+
+        def __init__(self, dictionaries: list[tuple[dict[Any, Any], Any]]) -> None:
+            self._kept = [(d, {k: v for k, v in d.items() if k not in passed}, len(d)) for d, passed in dictionaries]
+
+        def hold(self) -> bool:
+            """Does each dictionary still have as many entries, and at the keys these very values?"""
+            return all(len(d) == size and all(d.get(k) is v for k, v in kept.items()) for d, kept, size in self._kept)
+
+    def apart(a: Any, b: Any) -> bool:
+        return False
 
     def alike(a: Any, like: Any) -> bool:
         return type(a) is np.ndarray and a.dtype == like.dtype and a.shape == like.shape and a.flags.c_contiguous
@@ -50,7 +65,9 @@ except ModuleNotFoundError:  # not built: checks.py does it all
 
 
 __all__ = [
+    "Entries",
     "alike",
+    "apart",
     "contiguous",
     "copy_back",
     "in_context",

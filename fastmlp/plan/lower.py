@@ -22,25 +22,11 @@ from ..nn import loss_functions
 from ..optim import Optimizer, algorithms
 from ..tape import array_of, wrap
 from .trace import Layer, NotAChain, NotYet
+from .updates import Update
 
 Gradients = list[tuple[Tensor, Array]]
 #: (dy, is dx wanted?) -> dx; the gradients of the layer's parameters are appended to plan.gradients
 Backward = Callable[[Array, bool], Any]
-
-
-@dataclass
-class Update:
-    """The call that updates some parameters.
-
-    index: of the call. group, params, states: of the optimizer. step: (1,), the number of the step, where there is one.
-    """
-
-    index: int
-    group: dict[str, Any]
-    params: list[Tensor]
-    grads: list[Array]
-    states: list[dict[str, Any]]
-    step: Array | None
 
 
 @dataclass

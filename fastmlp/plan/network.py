@@ -84,15 +84,16 @@ class Network:
         if self.loss is None or self.optimizer is None:
             raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
         with self._lock:
-            xa, ya = _array(x), _array(y)
-            if ya.dtype.kind in "iu" and ya.dtype != np.int64 and ya.dtype != np.uint64:
-                ya = ya.astype(np.int64)  # as kernels take labels
-            plan = None if _learns(x) or _learns(y) else self._step_plan(xa, ya)
-            if plan is None:
-                return self._eager_step(x, y)
+            plan = self._last_step
             try:
-                loss = plan.run(xa, ya)
+                loss = None if plan is None else plan.attempt(x, y)
+                if loss is None:
+                    xa, ya = _array(x), _labels(_array(y))
+                    plan = None if _learns(x) or _learns(y) else self._step_plan(xa, ya)
+                    loss = None if plan is None else plan.run(xa, ya)
             except NotYet:
+                loss = None
+            if plan is None or loss is None:
                 return self._eager_step(x, y)
             if not plan.calls.updates:
                 self.optimizer.zero_grad()
@@ -204,6 +205,10 @@ class Network:
         out: an array to write it into, and to return. More than 1024 rows are taken in parts: this rounds otherwise.
         """
         with self._lock:
+            plan = self._last_prediction
+            y = None if plan is None else plan.attempt(x, out)
+            if y is not None:
+                return y
             xa = _array(x)
             if xa.ndim > 0 and len(xa) > ROWS:
                 y = self._predict_in_parts(x, xa, out)
@@ -317,6 +322,11 @@ def _array(x: Any) -> Array:
     if type(x) is np.ndarray:
         return x
     return array_of(x) if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _labels(y: Array) -> Array:
+    """Integers as kernels take them."""
+    return y.astype(np.int64) if y.dtype.kind in "iu" and y.dtype != np.int64 and y.dtype != np.uint64 else y
 
 
 def _learns(x: Any) -> bool:

@@ -15,12 +15,14 @@ from ..grad_mode import no_grad
 from ..nn import Module
 from ..nn.functional import move_statistics
 from ..nn.module import evaluation
-from ..ops.arrays import alike, in_context, output_like
+from ..ops.arrays import alike, apart, output_like
+from ..ops.program import active
 from ..optim import Optimizer
 from ..tape import array_of, changed, settle, wrap
-from .lower import Calls, Update, check_slots, prediction, record_update, step
+from .lower import Calls, check_slots, prediction, record_update, step
 from .trace import Layer, NotAChain, NotYet, trace
-from .watch import Entry, Watch, entries_of, unchanged
+from .updates import Update
+from .watch import Watch
 
 
 class Step:
@@ -35,10 +37,11 @@ class Step:
         check_slots(self.calls.calls, slots)
         self._forward = _checked_forward(self.calls, slots[0], x, expected)
         self.program = ops.program(self.calls.calls, slots, _results(self.calls))
-        self._learnt = [p for update in self.calls.updates for p in update.params]
-        self._options = [_options(update) for update in self.calls.updates]
+        self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything else to be done around a run?
+        self._updates = self.calls.updates
+        self._learnt = [p for update in self._updates for p in update.params]
         self._watch = Watch(model, True, loss, optimizer)
-        self._backend = in_context.get()
+        self._backend = active()
 
     def fits(self, x: Array, y: Array) -> bool:
         """Is it for such arrays?"""
@@ -46,13 +49,14 @@ class Step:
 
     def is_fresh(self) -> bool:
         """Would it be made alike now?"""
-        for update in self.calls.updates:
-            if update.step is not None:
-                count = update.states[0]["step"]
-                for state in update.states:
-                    if state["step"] != count:
-                        return False
-        return self._backend is in_context.get() and self._watch.sees_no_change()
+        for update in self._updates:
+            if not update.counts_alike():
+                return False
+        return self._backend is active() and self._watch.sees_no_change()
+
+    def attempt(self, x: Any, y: Any) -> float | None:
+        """A step, if the plan is for such arrays and would be made alike now; else None. -> as `run`"""
+        return self.run(x, y) if self.fits(x, y) and self.is_fresh() else None
 
     def run(self, x: Array, y: Array) -> float:
         """-> the loss. Where the plan has no updates, calls.gradients hold the gradients.
@@ -60,12 +64,13 @@ class Step:
         NotYet, with nothing changed: the step is the optimizer's own.
         """
         calls = self.calls
-        before = [_numbers(update.states[0]) for update in calls.updates]
+        before = [update.numbers() for update in self._updates]
         try:
-            for i, update in enumerate(calls.updates):
-                self._prepare(i, update)
-            _refresh(calls)
-            _draw(calls.seeds)
+            for update in self._updates:
+                self._prepare(update)
+            if self._changes:
+                _refresh(calls)
+                _draw(calls.seeds)
             settle()
             changed(self._learnt)
             refused = self.program.run(x, y)  # an interrupt comes after it: what it did is counted already
@@ -75,47 +80,33 @@ class Step:
         if refused >= 0:
             self._undo(before)
             self._refused(x, y)
-        for layer, mean, var in calls.moved:
-            follow(layer, mean, var, len(calls.output))
+        if self._changes:
+            for layer, mean, var in calls.moved:
+                follow(layer, mean, var, len(calls.output))
         return calls.loss.item()
 
-    def _prepare(self, i: int, update: Update) -> None:
+    def _prepare(self, update: Update) -> None:
         """The call gets the options of now, and the number of the step, which counts from here on."""
-        first = update.states[0]
-        if update.step is not None:
-            step = first["step"] + 1
-            update.step[0] = step
-        if "mu_product" in first or not unchanged(self._options[i]) or _has_lists(self._options[i]):
+        update.begin()
+        if update.has_new_options():
             self.optimizer._check(update.group)
             try:
-                record_update(self.calls, self.optimizer, update)  # NAdam's product goes on
+                record_update(self.calls, self.optimizer, update)
             except (KeyError, NotAChain):
                 raise NotYet from None
             self.program.replace(update.index, self.calls.calls[update.index][1])
-            self._options[i] = _options(update)
-        if update.step is not None:
-            for state in update.states:
-                state["step"] = step
+            update.look_at_options()
+        update.count()
 
     def _undo(self, before: list[dict[str, Any]]) -> None:
-        for update, numbers in zip(self.calls.updates, before):
-            for state in update.states:
-                state.update(numbers)
+        for update, numbers in zip(self._updates, before):
+            update.undo(numbers)
 
     @no_grad()
     def _refused(self, x: Array, y: Array) -> None:
         self._forward.run(x)
         self.loss(wrap(self.calls.output), wrap(y))  # which says what is wrong with either
         raise RuntimeError("y: changed while the step ran")
-
-
-def _numbers(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: state[name] for name in ("step", "mu_product") if name in state}
-
-
-def _has_lists(options: list[Entry]) -> bool:
-    """Lists can be changed in place."""
-    return any(type(value) is list for _, _, value in options)
 
 
 def _draw(seeds: list[Array]) -> None:
@@ -160,10 +151,6 @@ def follow(layer: Layer, mean: Array, var: Array, rows: int) -> None:
     move_statistics(running[0], running[1], mean, var, rows, momentum)
 
 
-def _options(update: Update) -> list[Entry]:
-    return [entry for entry in entries_of(update.group) if entry[1] != "params"]
-
-
 @contextmanager
 def _numbers_kept(optimizer: Optimizer) -> Iterator[None]:
     """What the optimizer counts does not go on."""
@@ -186,9 +173,10 @@ class Prediction:
         slot = self._slot = np.zeros_like(x)
         self.calls = prediction(self.layers, slot.reshape(len(x), -1))
         self._like = self.calls.output
+        self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything to be done before a run?
         check_slots(self.calls.calls, (slot, self._like))
         _checked_forward(self.calls, slot, x, expected)
-        self._backend = in_context.get()
+        self._backend = active()
         self.program = ops.program(self.calls.calls, (slot, self._like))
         self._watch = Watch(model, modes=False)
 
@@ -198,21 +186,28 @@ class Prediction:
 
     def is_fresh(self) -> bool:
         """Would it be made alike now?"""
-        return self._backend is in_context.get() and self._watch.sees_no_change()
+        return self._backend is active() and self._watch.sees_no_change()
+
+    def attempt(self, x: Any, out: Any) -> Any:
+        """A prediction, if the plan is for such an array and would be made alike now; else None."""
+        return self.run(x, out) if self.fits(x) and self.is_fresh() else None
 
     def run(self, x: Array, out: Array | None) -> Array:
-        like = self._like
-        y = output_like(out, like)
-        if y is None or (out is not None and np.may_share_memory(out, x)):
-            y = output(out, like.shape, like.dtype, (x,))
-        _refresh(self.calls)
-        _draw(self.calls.seeds)
+        y = output_like(out, self._like)
+        if y is None or (out is not None and not apart(out, x)):
+            return self._run_into(x, out)
+        if self._changes:
+            _refresh(self.calls)
+            _draw(self.calls.seeds)
         settle()
-        if y.flags.c_contiguous:
-            self.program.run(x, y)
-        else:
-            self.program.run(x, like)
-            y[...] = like
+        self.program.run(x, y)
+        return y
+
+    def _run_into(self, x: Array, out: Any) -> Array:
+        """Where the kernels cannot write into out, or it is wrong: it gets a copy."""
+        like = self._like
+        y = output(out, like.shape, like.dtype, (x,))
+        y[...] = self.run(x, None)
         return y
 
 

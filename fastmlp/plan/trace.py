@@ -17,7 +17,6 @@ from ..grad_mode import enable_grad
 from ..nn import BatchNorm1d, Module
 from ..nn import functional as F
 from ..tape import FLOATS, Node, array_of, wrap
-from .watch import entries_of, unchanged
 
 
 class NotAChain(Exception):
@@ -81,20 +80,20 @@ class _State:
     def __init__(self, model: Module) -> None:
         tensors = (*model.parameters(), *model.buffers())
         self.tensors = [(t, t._memory.version, t.detach().clone()) for t in tensors]
-        self.entries = [entry for m in model.modules() for entry in entries_of(m.__dict__)]
+        self.attributes = [(m.__dict__, dict(m.__dict__)) for m in model.modules()]
         self.allowed = {id(m.num_batches_tracked) for m in model.modules() if isinstance(m, BatchNorm1d)}
 
     def has_changed(self) -> bool:
         if any(t._memory.version != version and id(t) not in self.allowed for t, version, _ in self.tensors):
             return True
-        return not unchanged(self.entries)
+        return any(d.get(name) is not value for d, before in self.attributes for name, value in before.items())
 
     def restore(self) -> None:
         for t, version, before in self.tensors:
             if t._memory.version != version:
                 t.detach().copy_(before)
-        for d, key, value in self.entries:
-            d[key] = value
+        for d, before in self.attributes:
+            d.update(before)
 
 
 @contextmanager

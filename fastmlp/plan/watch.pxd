@@ -3,12 +3,6 @@
 cimport cython
 from fastmlp.tape cimport TensorBase
 
-@cython.locals(d=dict)
-cpdef bint unchanged(list entries) except -1
-
-@cython.locals(size=Py_ssize_t)
-cpdef bint unchanged_sizes(list sizes) except -1
-
 @cython.locals(i=Py_ssize_t)
 cpdef bint unchanged_items(some, list items) except -1
 
@@ -17,12 +11,9 @@ cpdef bint unchanged_tensors(list tensors) except -1
 
 
 cdef class Watch:
-    cdef list _sizes
-    cdef list _entries
+    cdef object _entries
     cdef list _tensors
     cdef list _versions
-    cdef object _states
-    cdef list _kept
     cdef list _lists
     cdef list _types
 

@@ -46,6 +46,7 @@ cdef class Program:
     cdef list calls, slots, results
     cdef list begins, recorded  # where in `calls` each of the recorded ones begins
     cdef bytearray table   # of `call`
+    cdef bytearray sizes   # of each slot, in bytes
     cdef list places       # of each slot: a bytearray of the places where its address stands
 
     def __init__(self, calls, slots, results=None):
@@ -73,6 +74,9 @@ cdef class Program:
         cdef uintptr_t place
         self.table = bytearray(len(self.recorded) * sizeof(call))
         self.places = [bytearray() for _ in self.slots]
+        self.sizes = bytearray(len(self.slots) * sizeof(Py_ssize_t))
+        for slot in range(len(self.slots)):
+            (<Py_ssize_t *><char *>self.sizes)[slot] = self.slots[slot].nbytes
         cdef call *calls = <call *><char *>self.table
         for i, recorded in enumerate(self.recorded):
             calls[i].function = <kernel *>recorded.function
@@ -93,11 +97,13 @@ cdef class Program:
         cdef call *calls = <call *><char *>self.table
         cdef Py_ssize_t i, count = len(self.recorded)
         cdef int status = 0
+        cdef Py_ssize_t *sizes = <Py_ssize_t *><char *>self.sizes
         if len(arrays) != len(self.slots):
             raise TypeError(f"run: expected {len(self.slots)} arrays, got {len(arrays)}")
-        for array, slot in zip(arrays, self.slots):
-            if not isinstance(array, cnp.ndarray) or cnp.PyArray_NBYTES(<cnp.ndarray>array) != cnp.PyArray_NBYTES(slot):
-                raise TypeError(f"run: expected an array of {slot.nbytes} bytes, got {type(array).__name__}")
+        for i in range(len(arrays)):
+            array = arrays[i]
+            if not isinstance(array, cnp.ndarray) or cnp.PyArray_NBYTES(<cnp.ndarray>array) != sizes[i]:
+                raise TypeError(f"run: expected an array of {sizes[i]} bytes, got {type(array).__name__}")
         for i in range(len(arrays)):
             self._put(i, cnp.PyArray_DATA(<cnp.ndarray>arrays[i]))
         i = -1
