@@ -21,6 +21,17 @@ cdef extern from "engine.h" nogil:
         void *y
         void *z
 
+    struct optimized:
+        ptrdiff_t begin, count
+        void *param
+        const void *grad
+        void *state[3]
+
+    struct c_weight_update "weight_update":
+        int optimizer
+        const void *options
+        optimized one
+
     struct c_linear_backward "linear_backward":
         ptrdiff_t m, k, n
         const void *dy
@@ -31,6 +42,9 @@ cdef extern from "engine.h" nogil:
         void *dw
         void *db
         int accumulate
+        activation below
+        const void *below_saved
+        const c_weight_update *update
 
     struct c_elementwise "elementwise":
         ptrdiff_t count
@@ -105,15 +119,11 @@ cdef extern from "engine.h" nogil:
         c_cross_entropy rows
         c_elementwise_loss each
 
-    struct optimized:
-        ptrdiff_t begin, count
-        void *param
-        const void *grad
-        void *state[3]
-
     struct parameters:
         const optimized *each
         ptrdiff_t count
+
+    int OPTIM_sgd, OPTIM_adam, OPTIM_rmsprop, OPTIM_adagrad, OPTIM_adadelta, OPTIM_nadam, OPTIM_radam
 
     struct c_sgd "sgd":
         parameters of

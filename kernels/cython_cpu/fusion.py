@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from ..contract import KERNELS
+from ..contract import ACTIVATIONS, KERNELS
 from .chain import CHAIN_BYTES, MAX_CHAIN
+from .linear import OPTIMIZERS
 
 Call = tuple[str, tuple[Any, ...]]
 Named = dict[str, Any]
@@ -19,21 +22,102 @@ SMALL_WEIGHTS, MIN_ROWS = 40000, 256
 MIN_BLOCK = 128
 
 
-def fuse(calls: list[Call], results: list[np.ndarray] | None) -> list[tuple[int, str, tuple[Any, ...]]]:
-    """Calls of kernels, each with the place in `calls` where it begins.
+@dataclass
+class Step:
+    """What a program runs: a kernel of the contract, `chain` of chain.pyx, or `layer_backward` of linear.pyx.
+
+    begin: where in the program's calls it begins. options_of: where there is the call of the optimizer whose options it
+    takes. left: of the parameters of an optimizer's call, those that are not updated before it; None is all.
+    """
+
+    begin: int
+    name: str
+    arguments: tuple[Any, ...]
+    options_of: int | None = None
+    left: list[int] | None = None
+
+
+def fuse(calls: Sequence[Call], results: Sequence[np.ndarray] | None) -> list[Step]:
+    """What the program runs instead of the calls.
 
     results: the arrays that are looked at afterwards. What only the fused calls tell each other is not in memory then.
     None: all arrays are.
     """
-    chain = None if results is None else _chain(calls, {id(a) for a in results})
-    if chain is None:
-        return [(i, name, arguments) for i, (name, arguments) in enumerate(calls)]
-    begin, end, arguments = chain
-    rest = [(i, *call) for i, call in enumerate(calls)]
-    return [*rest[:begin], (begin, "chain", arguments), *rest[end:]]
+    steps = [Step(i, name, arguments) for i, (name, arguments) in enumerate(calls)]
+    if results is None:
+        return steps
+    wanted = {id(a) for a in results}
+    chain = _chain(calls, wanted)
+    if chain is not None:
+        begin, end, arguments = chain
+        return [*steps[:begin], Step(begin, "chain", arguments), *steps[end:]]
+    _fuse_backwards(steps, wanted)
+    return steps
 
 
-def _chain(calls: list[Call], results: set[int]) -> tuple[int, int, tuple[Any, ...]] | None:
+def left_of(name: str, arguments: tuple[Any, ...], left: list[int] | None) -> tuple[Any, ...]:
+    """An optimizer's arguments, for these of its parameters."""
+    if left is None:
+        return arguments
+    return tuple([a[i] for i in left] if isinstance(a, list) else a for a in arguments)
+
+
+# ------------------------------------------------------------------------------------- the backward of a layer
+
+
+def _fuse_backwards(steps: list[Step], wanted: set[int]) -> None:
+    """The derivative of the activation below is taken where dx is made, and weights are updated where dw is."""
+    named = [dict(zip(KERNELS[step.name], step.arguments)) for step in steps]
+    updates = _updates(steps, named)
+    for at, step in enumerate(steps):
+        if step.name != "linear_backward":
+            continue
+        below = _below(steps, named, at, wanted)
+        update = updates.get(id(named[at]["dw"])) if id(named[at]["dw"]) not in wanted else None
+        if below is None and (update is None or named[at]["accumulate"]):
+            continue
+        step.name, step.arguments = "layer_backward", (step.arguments, below, None)
+        if update is not None and not named[at]["accumulate"]:
+            place, position, arrays = update
+            step.arguments = (step.arguments[0], below, (steps[place].name, arrays))
+            step.options_of = place
+            left = steps[place].left or range(len(named[place]["params"]))
+            steps[place].left = [i for i in left if i != position]
+    for step in steps:
+        step.arguments = left_of(step.name, step.arguments, step.left)
+
+
+def _updates(steps: list[Step], named: list[Named]) -> dict[int, tuple[int, int, tuple[Any, ...]]]:
+    """The id of a gradient -> where its update is called, which of that call's it is, and its arrays."""
+    found = {}
+    for at, step in enumerate(steps):
+        if step.name in OPTIMIZERS:
+            kinds = KERNELS[step.name][KERNELS[step.name].index("params") :]
+            lists = [named[at]["grads"], *(named[at][kind] for kind in kinds)]
+            lists += [None] * (5 - len(lists))
+            for i, grad in enumerate(named[at]["grads"]):
+                found[id(grad)] = at, i, tuple(None if arrays is None else arrays[i] for arrays in lists)
+    return found
+
+
+def _below(steps: list[Step], named: list[Named], at: int, wanted: set[int]) -> tuple[Any, ...] | None:
+    """The activation of the layer whose backward comes next, if it only wants dx times its derivative."""
+    dx, after = named[at]["dx"], named[at + 1] if at + 1 < len(steps) else None
+    if dx is None or id(dx) in wanted or after is None or steps[at + 1].name != "linear_backward":
+        return None
+    if after["dy"] is not dx or after["act"].name == "identity" or after["saved"] is None:
+        return None
+    below = after["act"], after["params"], after["saved"]
+    identity = ACTIVATIONS["identity"]
+    after |= {"act": identity, "params": identity.defaults, "saved": None}
+    steps[at + 1].arguments = tuple(after.values())
+    return below
+
+
+# ------------------------------------------------------------------------------------------- a small network
+
+
+def _chain(calls: Sequence[Call], results: set[int]) -> tuple[int, int, tuple[Any, ...]] | None:
     """The first calls, where they are a small network's loss and gradients: -> begin, end, the arguments of `chain`."""
     named = [(name, dict(zip(KERNELS[name], arguments))) for name, arguments in calls]
     forwards = _run_of("linear_forward", named, 0)

@@ -2,12 +2,20 @@
 
 cimport numpy as cnp
 
+from api cimport OPTIM_adadelta, OPTIM_adagrad, OPTIM_adam, OPTIM_radam, OPTIM_rmsprop, OPTIM_sgd
 from api cimport (
-    as_activation, as_matrix, c_linear_backward, c_linear_forward, data_or_null, is_double, matrix, run, table_t, tables,
+    as_activation, as_matrix, c_linear_backward, c_linear_forward, c_weight_update, data_or_null, is_double, matrix, run,
+    table_t, tables,
 )
 
 cnp.import_array()
 cdef table_t *table = tables()
+
+# Those that may update a weight as soon as its gradient is there: their kernels -> their numbers
+OPTIMIZERS = {
+    "sgd": OPTIM_sgd, "adam": OPTIM_adam, "rmsprop": OPTIM_rmsprop, "adagrad": OPTIM_adagrad, "adadelta": OPTIM_adadelta,
+    "radam": OPTIM_radam,
+}
 
 
 def linear_forward(
@@ -35,4 +43,30 @@ def linear_backward(
     g.w = nothing if w is None else as_matrix(w)
     g.dx, g.dw, g.db = data_or_null(dx), data_or_null(dw), data_or_null(db)
     g.accumulate = accumulate
+    g.below_saved, g.update = NULL, NULL
     run(table[is_double(dy)].linear_backward, &g, sizeof(g), record)
+
+
+# What fusion.py makes of the gradients of a layer, as above and in `arguments`, with what comes after them. below: None, or
+# (act, params, saved) of the layer before: dx becomes dx act'(saved). update: None, or the optimizer's kernel and (grad, param,
+# state, state, state) of the weight; its options are those of a call that the Program links it to, by what is recorded as kept.
+def layer_backward(tuple arguments, tuple below, tuple update, list record):
+    cdef list plain = []
+    linear_backward(*arguments, plain)
+    function, structure, _ = plain[0]
+    cdef bytearray memory = bytearray(structure), kept = bytearray(sizeof(c_weight_update))
+    cdef c_linear_backward *g = <c_linear_backward *><char *>memory
+    cdef c_weight_update *u = <c_weight_update *><char *>kept
+    cdef int i
+    if below is not None:
+        act, params, saved = below
+        g.below, g.below_saved = as_activation(act, params), cnp.PyArray_DATA(saved)
+    if update is not None:
+        kernel, (grad, param, *states) = update
+        u.optimizer = OPTIMIZERS[kernel]
+        u.one.begin, u.one.count = 0, cnp.PyArray_SIZE(param)
+        u.one.grad, u.one.param = cnp.PyArray_DATA(grad), cnp.PyArray_DATA(param)
+        for i in range(3):
+            u.one.state[i] = data_or_null(states[i])
+        g.update = u
+    record.append((function, bytes(memory), kept))

@@ -5,10 +5,11 @@ from libc.stdint cimport uintptr_t
 
 from importlib import import_module
 
-from api cimport NO_MEMORY, kernel
+from api cimport NO_MEMORY, c_weight_update, kernel
 
 from .chain import chain
-from .fusion import fuse
+from .fusion import fuse, left_of
+from .linear import layer_backward
 
 cnp.import_array()
 
@@ -16,6 +17,9 @@ cnp.import_array()
 cdef struct call:
     kernel *function
     void *arguments
+
+
+FUSED = {"chain": chain, "layer_backward": layer_backward}
 
 
 # A recorded call: the kernel's address, its arguments, memory that these point into, and for each slot the offsets in
@@ -28,7 +32,7 @@ cdef class Recorded:
 
     def __init__(self, str name, tuple arguments, list slots):
         cdef list record = []
-        function = chain if name == "chain" else getattr(import_module(__package__), name)
+        function = FUSED.get(name) or getattr(import_module(__package__), name)
         function(*arguments, record)
         self.function, memory, self.kept = record[0]
         self.arguments = bytearray(memory)
@@ -44,7 +48,7 @@ cdef class Program:
     """As in kernels/contract.py."""
 
     cdef list calls, slots, results
-    cdef list begins, recorded  # where in `calls` each of the recorded ones begins
+    cdef list steps, recorded  # what fusion.py makes of the calls
     cdef bytearray table   # of `call`
     cdef bytearray sizes   # of each slot, in bytes
     cdef list places       # of each slot: a bytearray of the places where its address stands
@@ -54,19 +58,19 @@ cdef class Program:
         self._record()
 
     cdef _record(self):
-        fused = fuse(self.calls, self.results)
-        self.begins = [begin for begin, _, _ in fused]
-        self.recorded = [Recorded(name, arguments, self.slots) for _, name, arguments in fused]
+        self.steps = fuse(self.calls, self.results)
+        self.recorded = [Recorded(step.name, step.arguments, self.slots) for step in self.steps]
         self._link()
 
     def replace(self, Py_ssize_t index, tuple arguments):
         name = self.calls[index][0]
         self.calls[index] = name, arguments
-        if index in self.begins and index + 1 in (*self.begins, len(self.calls)):  # it stands alone
-            self.recorded[self.begins.index(index)] = Recorded(name, arguments, self.slots)
-            self._link()
-        else:
-            self._record()
+        for i, step in enumerate(self.steps):
+            if step.begin == index and step.name == name:  # it stands alone
+                self.recorded[i] = Recorded(name, left_of(name, arguments, step.left), self.slots)
+                self._link()
+                return
+        self._record()
 
     cdef _link(self):
         cdef Recorded recorded
@@ -81,10 +85,21 @@ cdef class Program:
         for i, recorded in enumerate(self.recorded):
             calls[i].function = <kernel *>recorded.function
             calls[i].arguments = <char *>recorded.arguments
+            if self.steps[i].options_of is not None:
+                (<c_weight_update *><char *>recorded.kept).options = self._options_of(i)
             for slot, offsets in enumerate(recorded.offsets):
                 for offset in offsets:
                     place = <uintptr_t><char *>recorded.arguments + <uintptr_t>offset * sizeof(uintptr_t)
                     self.places[slot] += (<char *>&place)[:sizeof(place)]
+
+    # The arguments of the optimizer's call that a step takes its options from.
+    cdef void *_options_of(self, Py_ssize_t step) except NULL:
+        cdef Recorded recorded
+        for i, other in enumerate(self.steps):
+            if other.begin == self.steps[step].options_of:
+                recorded = self.recorded[i]
+                return <char *>recorded.arguments
+        raise RuntimeError("the optimizer's call is gone")
 
     cdef void _put(self, Py_ssize_t slot, void *address) noexcept:
         cdef bytearray places = self.places[slot]
@@ -113,4 +128,4 @@ cdef class Program:
                 status = calls[i].function(calls[i].arguments)
         if status == NO_MEMORY:
             raise MemoryError("no memory for scratch")
-        return -1 if status == 0 else self.begins[i]
+        return -1 if status == 0 else self.steps[i].begin

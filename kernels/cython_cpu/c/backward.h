@@ -2,15 +2,16 @@
  *
  *     dz (m, n) = dy act'(saved)    db (n) = Σ_rows dz    dx (m, k) = dz · w (n, k)    dw (n, k) = dzᵀ · x (m, k)
  *
- * In a wide layer dz with the sums of its rows, dx and dw are a job each, shared out by rows. In a tall one, many rows over
- * small weights, they are made for a chunk of rows at a time, so that dz never leaves the cache; dw and db are then
- * the sums of what each of a few groups of chunks has. Which way depends on the shape alone, and so do chunks
- * and groups. */
+ * In a wide layer dz with the sums of its rows, dx and dw are a job each, shared out by rows; where dz is what is given, its
+ * sums are part of the job of dw. In a tall one, many rows over small weights, they are made for a chunk of rows at a time, so
+ * that dz never leaves the cache; dw and db are then the sums of what each of a few groups of chunks has. Which way depends on
+ * the shape alone, and so do chunks and groups. */
 #ifndef BACKWARD_H
 #define BACKWARD_H
 
 #include <stdlib.h>
 #include "matmul.h"
+#include "optim.h"
 #include "outer.h"
 
 /* Columns of dz that are made at a time. */
@@ -43,19 +44,22 @@ static void derive_block(const struct linear_backward *b, ptrdiff_t at, real *dz
             for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
 }
 
-/* The same for all columns of `rows` rows from `row`, with db[j] += Σ_i dz[i][j]. dz points to the first of the rows; it
- * or db may be NULL. Narrow rows are taken several together, as if they were one. */
-static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, real *dz, real *db) {
+/* The same for the columns from c on of `rows` rows from `row`, with db[j] += Σ_i dz[i][c + j]. dz points to the first of the
+ * rows; it or db may be NULL. Narrow rows are taken several together, as if they were one. */
+static void derive_strip(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c, real *dz, real *db) {
     const ptrdiff_t n = b->n, together = n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
-    for (ptrdiff_t c = 0; c < n; c += STRIP) {
-        const ptrdiff_t width = least(STRIP, n - c), at = row * n + c;
-        real sums[STRIP] = {0}, *to = dz ? dz + c : NULL, *rest = dz ? to + even * n : NULL;
-        derive_block(b, at, to, db ? sums : NULL, together * n, even / together, together * width);
-        if (odd) derive_block(b, at + even * n, rest, db ? sums : NULL, n, odd, width);
-        if (!db) continue;
-        for (ptrdiff_t t = 0; t < together; t++)
-            for (ptrdiff_t j = 0; j < width; j++) db[c + j] += sums[t * width + j];
-    }
+    const ptrdiff_t width = least(STRIP, n - c), at = row * n + c;
+    real sums[STRIP] = {0}, *to = dz ? dz + c : NULL, *rest = dz ? to + even * n : NULL;
+    derive_block(b, at, to, db ? sums : NULL, together * n, even / together, together * width);
+    if (odd) derive_block(b, at + even * n, rest, db ? sums : NULL, n, odd, width);
+    if (!db) return;
+    for (ptrdiff_t t = 0; t < together; t++)
+        for (ptrdiff_t j = 0; j < width; j++) db[j] += sums[t * width + j];
+}
+
+/* All columns. */
+static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, real *dz, real *db) {
+    for (ptrdiff_t c = 0; c < b->n; c += STRIP) derive_strip(b, row, rows, c, dz, db ? db + c : NULL);
 }
 
 /* to[] (+)= Σ of `count` sums of `size` reals, in their order; they lie `apart` */
@@ -67,61 +71,138 @@ static void add_up(const real *sums, ptrdiff_t count, ptrdiff_t apart, real *to,
 
 /* C (+)= S V */
 static void multiply(struct matmul *j) {
-    if (prefers_outer(j)) outer(j);
-    else matmul(j);
+    if (!prefers_outer(j)) {
+        matmul(j);
+    } else {
+        outer(j);
+        if (j->finish) j->finish(j, 0, j->m, 0, j->n, j->c, j->c_row);
+    }
+}
+
+/* C becomes C act'(saved), saved (m, n) lying as C does. */
+struct below { struct activation act; const real *saved; };
+static void derive_below(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptrdiff_t column, ptrdiff_t cols, real *c,
+                         ptrdiff_t c_row) {
+    const struct below *below = j->with;
+    act_backward(below->act, c, below->saved + i * j->c_row + column, c, NULL, c_row, end - i, cols);
 }
 
 /* dx (rows, k) = dz (rows, n) · w (n, k), for `rows` rows from `row`; dz points to the first */
 static void make_dx(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, int share) {
+    const struct below below = {b->below, b->below_saved ? (const real *)b->below_saved + row * b->k : NULL};
     multiply(&(struct matmul){.m = rows, .k = b->n, .n = b->k, .s = {dz, b->n, 1}, .v = {b->w.data, b->w.row, b->w.col},
-                              .c = (real *)b->dx + row * b->k, .c_row = b->k, .c_col = 1, .share = share});
+                              .c = (real *)b->dx + row * b->k, .c_row = b->k, .c_col = 1,
+                              .finish = below.saved ? derive_below : NULL, .with = &below, .share = share});
 }
 
 /* dw (n, k) (+)= dzᵀ (n, rows) · x (rows, k), or its transpose if vectors along n waste fewer lanes */
-static void make_dw(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, real *dw, int add,
-                    int share) {
+static struct matmul dw_product(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, real *dw,
+                                int add, int share) {
     const struct operand dz_t = {dz, 1, b->n}, x = {(const real *)b->x.data + row * b->x.row, b->x.row, b->x.col};
     struct matmul j = {.m = b->n, .k = rows, .n = b->k, .s = dz_t, .v = x, .c = dw, .c_row = b->k, .c_col = 1, .add = add,
                        .share = share};
     if (round_up(b->n, VLEN) * b->k < round_up(b->k, VLEN) * b->n)
         j.m = b->k, j.n = b->n, j.s = (struct operand){x.data, x.col, x.row}, j.c_row = 1, j.c_col = b->k,
         j.v = (struct operand){dz, b->n, 1};
-    multiply(&j);
+    return j;
+}
+
+/* The weights that belong to elements of dw, just made. */
+struct weights { const struct optimized *one; struct rule rule; };
+/* Those from element `at` on, `count` of them, whose gradient is at grad. */
+static void update_some(const struct weights *w, ptrdiff_t at, const real *grad, ptrdiff_t count) {
+    struct optimized some = *w->one;
+    some.param = (real *)some.param + at, some.grad = grad;
+    for (int q = 0; q < OPTIM_STATES; q++)
+        if (some.state[q]) some.state[q] = (real *)some.state[q] + at;
+    w->rule.run(&some, 0, count, &w->rule.terms);
+}
+static void update_weights(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptrdiff_t column, ptrdiff_t cols, real *c,
+                           ptrdiff_t c_row) {
+    const uint64_t floating = flush_denormals();
+    const int whole = j->c_col == 1 && cols == j->c_row && cols == c_row; /* rows are one run? */
+    const ptrdiff_t runs = whole ? 1 : j->c_col == 1 ? end - i : cols;
+    const ptrdiff_t count = whole ? (end - i) * cols : j->c_col == 1 ? cols : end - i;
+    const ptrdiff_t apart = j->c_col == 1 ? j->c_row : j->c_col, c_apart = j->c_col == 1 ? c_row : j->c_col;
+    const ptrdiff_t at = i * j->c_row + column * j->c_col;
+    for (ptrdiff_t r = 0; r < runs; r++) update_some(j->with, at + r * apart, c + r * c_apart, count);
+    unflush(floating);
 }
 
 /* ---------------------------------------------------------------------------------------------------- wide */
 
 struct wide {
     const struct linear_backward *b;
-    ptrdiff_t run;   /* rows to a task, whose sum is one chain */
-    real *dz, *sums; /* (m, n), and (n) of each task; either may be NULL */
+    ptrdiff_t run;   /* rows whose sum is one chain */
+    real *dz, *sums; /* (m, n), and (n) of each run; either may be NULL */
+    struct matmul dw;
+    ptrdiff_t dw_tasks;
 };
 
-static void wide_task(void *job, ptrdiff_t index) {
+/* A run of rows of dz. By rows, so that threads write no line of the cache together, and dx finds its rows of dz where they
+ * were made. */
+static void derive_task(void *job, ptrdiff_t index) {
     const struct wide *w = job;
     const ptrdiff_t row = index * w->run, n = w->b->n;
     real *sums = w->sums ? memset(w->sums + index * n, 0, (size_t)n * sizeof(real)) : NULL;
-    derive(w->b, row, least(w->run, w->b->m - row), w->dz ? w->dz + row * n : NULL, sums);
+    derive(w->b, row, least(w->run, w->b->m - row), w->dz + row * n, sums);
 }
 
-/* By rows, so that threads write no line of the cache together, and dx finds its rows of dz where they were made. */
+/* Part of dw; or, of the last tasks, columns of db, where dz is given: the same sums as those of derive_task() together. */
+static void weights_task(void *job, ptrdiff_t index) {
+    struct wide *w = job;
+    if (index < w->dw_tasks) {
+        matmul_task(&w->dw, index);
+        return;
+    }
+    const struct linear_backward *b = w->b;
+    const ptrdiff_t c = (index - w->dw_tasks) * STRIP, width = least(STRIP, b->n - c);
+    real total[STRIP] = {0}, *db = (real *)b->db + c;
+    if (b->accumulate) memcpy(total, db, (size_t)width * sizeof(real));
+    for (ptrdiff_t row = 0; row < b->m; row += w->run) {
+        real sums[STRIP] = {0};
+        derive_strip(b, row, least(w->run, b->m - row), c, NULL, sums);
+        for (ptrdiff_t j = 0; j < width; j++) total[j] += sums[j];
+    }
+    memcpy(db, total, (size_t)width * sizeof(real));
+}
+
+static void make_weights(struct wide *w, const real *dz, int share) {
+    const struct linear_backward *b = w->b;
+    struct weights update;
+    if (b->dw) {
+        w->dw = dw_product(b, 0, b->m, dz, b->dw, b->accumulate, share);
+        if (b->update) {
+            update = (struct weights){&b->update->one, rules[b->update->optimizer](b->update->options, &b->update->one)};
+            w->dw.finish = update_weights, w->dw.with = &update, w->dw.consumed = 1;
+            w->dw.ahead[0] = update.one->param;
+            for (int q = 0, at = 1; q < OPTIM_STATES; q++)
+                if (update.one->state[q] && at < AHEADS - 1) w->dw.ahead[at++] = update.one->state[q];
+        }
+        if (prefers_outer(&w->dw)) multiply(&w->dw);
+        else w->dw_tasks = matmul_tasks(&w->dw);
+    }
+    const ptrdiff_t db_tasks = b->db && !w->sums ? parts(b->n, STRIP) : 0;
+    if (w->dw_tasks + db_tasks) pool_run(weights_task, w, w->dw_tasks + db_tasks, b->dw ? w->dw.share : share);
+}
+
 static int wide(const struct linear_backward *b, int share) {
     struct wide job = {.b = b, .run = least(MAX_RUN, parts(b->m, GROUPS))};
     if (job.run < MIN_RUN) job.run = MIN_RUN;
     const int derived = b->act.code != ACT_identity && b->m && b->n;
-    const ptrdiff_t tasks = parts(b->m, job.run), elements = derived ? b->m * b->n : 0;
     real *scratch = NULL;
-    if (derived || (b->db && b->n)) {
-        scratch = malloc((size_t)(elements + (b->db ? tasks * b->n : 0) + 1) * sizeof(real));
+    if (derived) {
+        const ptrdiff_t tasks = parts(b->m, job.run), elements = b->m * b->n;
+        scratch = malloc((size_t)(elements + (b->db ? tasks * b->n : 0)) * sizeof(real));
         if (!scratch) return NO_MEMORY;
-        if (derived) job.dz = scratch;
+        job.dz = scratch;
         if (b->db) job.sums = scratch + elements;
-        pool_run(wide_task, &job, tasks, b->m * b->n >= MANY_DZ ? share : 0);
+        pool_run(derive_task, &job, tasks, elements >= MANY_DZ ? share : 0);
         if (b->db) add_up(job.sums, tasks, b->n, b->db, b->n, b->accumulate);
     }
     const real *dz = derived ? job.dz : b->dy;
     if (b->dx) make_dx(b, 0, b->m, dz, share);
-    if (b->dw) make_dw(b, 0, b->m, dz, b->dw, b->accumulate, share);
+    make_weights(&job, dz, share);
     free(scratch);
     return 0;
 }
@@ -147,7 +228,10 @@ static void tall_task(void *job, ptrdiff_t index) {
         if (derived || b->db) derive(b, row, rows, derived ? dz : NULL, b->db ? db : NULL);
         const real *from = derived ? dz : (const real *)b->dy + row * b->n;
         if (b->dx) make_dx(b, row, rows, from, 0);
-        if (b->dw) make_dw(b, row, rows, from, dw, row > begin, 0);
+        if (b->dw) {
+            struct matmul j = dw_product(b, row, rows, from, dw, row > begin, 0);
+            multiply(&j);
+        }
     }
 }
 
@@ -161,6 +245,10 @@ static int tall(const struct linear_backward *b, int share) {
     if (!t.scratch) return NO_MEMORY;
     pool_run(tall_task, &t, groups, share);
     if (b->dw) add_up(t.scratch, groups, t.size, b->dw, b->n * b->k, b->accumulate);
+    if (b->dw && b->update) {
+        const struct optimized *one = &b->update->one;
+        update_all(b->update->options, (struct parameters){one, 1}, rules[b->update->optimizer]);
+    }
     if (b->db) add_up(t.scratch + b->n * b->k, groups, t.size, b->db, b->n, b->accumulate);
     free(t.scratch);
     return 0;

@@ -18,9 +18,7 @@
 /* Rows of a block, at most; and at least where blocks come in fours, so that threads have about as many each. Groups. */
 enum { BLOCK_ROWS = 512, MIN_BLOCK = 128, FEW_BLOCKS = 4, CHAIN_GROUPS = 16 };
 
-/* What a thread has for its block, behind its panels. */
-enum { CHAIN_PLACE = (sizeof(struct panels) + 63) / 64 * 64 };
-_Static_assert(CHAIN_PLACE + CHAIN_BYTES <= SCRATCH_BYTES, "pool_scratch() is too small");
+_Static_assert(CHAIN_BYTES <= SPARE_BYTES, "a thread has no room for a block");
 
 /* How much a block needs. */
 struct needs {
@@ -210,7 +208,7 @@ static void chain_task(void *job, ptrdiff_t index) {
     struct chain_job *j = job;
     const struct chain *c = j->c;
     const uint64_t floating = flush_denormals();
-    struct block b = place(c, &j->needs, j->stride, (real *)((char *)pool_scratch() + CHAIN_PLACE));
+    struct block b = place(c, &j->needs, j->stride, ((struct panels *)pool_scratch())->rows);
     for (ptrdiff_t i = 0, k = c->k; i < c->count; k = c->layers[i++].n)
         for (ptrdiff_t r = 0; r < j->stride; r++) b.a[i][k * j->stride + r] = 1;
     for (ptrdiff_t at = index * j->group; at < (index + 1) * j->group && at * j->block < c->m; at++) {

@@ -39,6 +39,8 @@ struct linear_forward { /* y = act(x wᵀ + b); z = x wᵀ + b is kept where z i
     void *y, *z;
 };
 
+struct weight_update;
+
 struct linear_backward { /* dz = dy act'(saved); dx = dz w, dw = dzᵀ x, db = Σ dz; any of the three may be NULL */
     ptrdiff_t m, k, n;
     const void *dy, *saved;
@@ -46,6 +48,10 @@ struct linear_backward { /* dz = dy act'(saved); dx = dz w, dw = dzᵀ x, db = �
     struct activation act;
     void *dx, *dw, *db;
     int accumulate; /* into dw and db */
+    /* What else may be done with the gradients while they are in the cache: */
+    struct activation below;  /* dx becomes dx act'(below_saved), where that is not NULL */
+    const void *below_saved;
+    const struct weight_update *update; /* of w; dw may then hold anything; or NULL */
 };
 
 struct elementwise { /* y = act(x), count of them; where dy is not NULL, y = dy act'(x), and x is what was saved */
@@ -138,6 +144,16 @@ struct optimized { /* a parameter and its state, in the order of the contract; N
 };
 
 struct parameters { const struct optimized *each; ptrdiff_t count; };
+
+enum optimizer {
+    OPTIM_sgd, OPTIM_adam, OPTIM_rmsprop, OPTIM_adagrad, OPTIM_adadelta, OPTIM_nadam, OPTIM_radam, OPTIM_COUNT
+};
+
+struct weight_update { /* of one parameter, by the optimizer of that number; options: the struct that its kernel takes */
+    int optimizer;
+    const void *options;
+    struct optimized one;
+};
 
 struct sgd { struct parameters of; double lr, momentum, dampening, weight_decay; int nesterov, maximize, first; };
 struct adam { /* and radam */

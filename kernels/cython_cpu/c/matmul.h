@@ -5,7 +5,7 @@
  *     k in blocks  →  V's block, copied into panels as wide as a tile, stays in L2
  *       rows in strips as high as a tile  →  S's strip stays in L1
  *         panels  →  one tile of C in registers
- *       the activation over the strips just written, while they are in the cache
+ *       the activation, or what else there is to do, over the strips just written, while they are in the cache
  *
  * the loop order of Goto & van de Geijn 2008, but nothing is copied without need: the tile reads S through any row stride,
  * unless that is a bad one for the caches, and V's rows too, if they are contiguous and few strips use them. A C whose columns
@@ -34,6 +34,12 @@ _Static_assert(K_BLOCK <= S_BLOCK / (ROWS + 1) - VLEN, "S_BLOCK is too small");
 
 struct operand { const real *data; ptrdiff_t row, col; };
 
+/* Does something with rows [i, end) of the columns [column, column + cols) of C, complete and still in the cache. c: where the
+ * first of them is; c_row: to the next row, if not C's own stride. */
+struct matmul;
+typedef void finish_fn(const struct matmul *, ptrdiff_t i, ptrdiff_t end, ptrdiff_t column, ptrdiff_t cols, real *c,
+                       ptrdiff_t c_row);
+
 struct matmul {
     ptrdiff_t m, k, n;
     struct operand s, v;
@@ -44,6 +50,10 @@ struct matmul {
     int add;          /* to what is in C */
     struct activation act;
     real *y;
+    finish_fn *finish; /* or NULL */
+    const void *with;  /* for finish() */
+    int consumed;      /* is C only for finish(), so that it need not be stored? */
+    const real *ahead[AHEADS]; /* arrays like C that finish() needs, fetched while C is made; NULL after the last */
     int share; /* as pool_run() takes it */
     /* chosen by plan(), or by outer() */
     int vectors, pack_s, pack_v, stream;
@@ -68,14 +78,16 @@ enum { LARGE = 33554432 / sizeof(real), LARGE_V = 12000000 / sizeof(real) };
  * rows for all threads; if not, it is columns that are shared out. */
 enum { STRIPS = 8 };
 
-/* Rows of C, at least, to which the activation is applied at a time. */
-enum { ACTIVATE = 24 };
+/* Rows of C, at least, that are finished at a time. */
+enum { FINISH = 24 };
+_Static_assert((FINISH + ROWS) * (V_BLOCK / 64) <= SPARE_BYTES / sizeof(real), "SPARE_BYTES is too small");
 
 /* What a thread has in its scratch. */
 struct panels {
     _Alignas(64) real v[V_BLOCK + MAX_WIDTH];
     _Alignas(64) real s[S_BLOCK + VLEN];
     _Alignas(64) real c[ROWS * MAX_WIDTH]; /* a tile of a C whose columns are contiguous, on its way to or from there */
+    _Alignas(64) real rows[SPARE_BYTES / sizeof(real)]; /* rows of a C that is consumed; or what chain.h needs */
     uint64_t job;
     ptrdiff_t column, k; /* which block of V is in v */
     ptrdiff_t end;       /* the first row beyond the strips of S in s */
@@ -102,8 +114,10 @@ static void plan(struct matmul *j) {
     if (j->m * j->n < FEW_OUTPUTS) j->share = 0;
     const ptrdiff_t threads = j->share > 0 ? pool_threads() : 1, wanted = threads > 1 ? 4 * threads : 1;
 
-    j->col_block = MAX_COLS > width ? MAX_COLS : width;
-    const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, STRIPS * tile);
+    /* What is consumed goes on to arrays as large as C, best in runs as long as its rows. */
+    const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, j->consumed ? tile : STRIPS * tile);
+    const ptrdiff_t most = j->consumed && j->k < K_BLOCK ? V_BLOCK / (j->k > 64 ? j->k : 64) / width * width : MAX_COLS;
+    j->col_block = most > width ? most : width;
     while (j->col_block > width && by_rows * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
     /* A group of rows for each thread, if rows are cut at all, and its tasks one after the other, column by column: so a thread
@@ -129,6 +143,7 @@ static void plan(struct matmul *j) {
     const ptrdiff_t room = least(V_BLOCK / round_up(least(j->n, j->col_block), width), S_BLOCK / tile - VLEN);
     j->depth = j->c_col != 1 && room > j->k_block ? room / j->k_block * j->k_block : j->k_block;
     j->strips = least(STRIPS, S_BLOCK / STRIP_SPACE(j->strip, j->depth));
+    j->consumed = j->consumed && j->k <= j->depth && j->c_col == 1 && !j->add;
 }
 
 /* The strip S[i..i+rows][p..p+depth] for the tile: where it is, or a copy. `row_end` is where the task ends. */
@@ -181,11 +196,12 @@ static void give_panels(const struct matmul *j, struct panels *own, ptrdiff_t co
     own->job = j->number, own->column = column, own->k = p;
 }
 
-/* y = act(C) for rows [i, end) of the columns [column, column + cols) */
-static void activate(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptrdiff_t column, ptrdiff_t cols) {
-    const ptrdiff_t at = i * j->c_row + column * j->c_col;
-    if (j->c_col == 1) act_forward(j->act, j->c + at, j->y + at, j->c_row, end - i, cols);
-    else act_forward(j->act, j->c + at, j->y + at, j->c_col, cols, end - i);
+/* y = act(C) */
+static void activate(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptrdiff_t column, ptrdiff_t cols, real *c,
+                     ptrdiff_t c_row) {
+    real *y = j->y + i * j->c_row + column * j->c_col;
+    if (j->c_col == 1) act_forward(j->act, c, y, c_row, end - i, cols);
+    else act_forward(j->act, c, y, j->c_col, cols, end - i);
 }
 
 /* A tile of C, over the blocks of k in [p, p + depth). */
@@ -204,9 +220,9 @@ INLINE void run_blocks(const struct matmul *j, struct tile *t, ptrdiff_t rows, p
     t->s = s; /* for the next panel */
 }
 
-/* C[i..i+rows][column..column+cols] from the strip that `t` has and the panels of own: all whole ones in one go, unless C has
- * to be turned, and then what is left. */
-INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t, ptrdiff_t i, ptrdiff_t rows,
+/* C[i..i+rows][column..column+cols], which is `to`, from the strip that `t` has and the panels of own: all whole ones in one go,
+ * unless C has to be turned, and then what is left. */
+INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t, real *to, ptrdiff_t i, ptrdiff_t rows,
                       ptrdiff_t row_end, ptrdiff_t column, ptrdiff_t cols, ptrdiff_t p, ptrdiff_t depth) {
     const int turned = j->c_col != 1, fetches = j->s.col == 1 && i + rows < row_end;
     const ptrdiff_t whole = cols & -(ptrdiff_t)(j->vectors * VLEN); /* a power of 2 */
@@ -217,9 +233,10 @@ INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t
         t->v = in_place ? j->v.data + p * j->v.row + column + c : own->v + (j->pack_v ? c * depth : 0);
         t->v_row = in_place ? j->v.row : width;
         t->v_panel = in_place ? width : width * depth;
+        if (c > 0) t->ahead[0] = NULL; /* a last panel that is not full */
         t->next = fetches && c == 0 ? j->s.data + (i + rows) * j->s.row + p : NULL;
         t->bias = j->bias ? j->bias + (j->bias_by_rows ? i : column + c) : NULL;
-        real *at = j->c + i * j->c_row + (column + c) * j->c_col;
+        real *at = to + c * j->c_col;
         if (!turned) t->c = at;
         else if (j->add || p > 0) turn(at, j->c_col, t->c, t->c_row, (int)t->cols, (int)rows);
         run_blocks(j, t, rows, width, p, depth);
@@ -235,32 +252,44 @@ static void matmul_task(void *job, ptrdiff_t index) {
     const ptrdiff_t row_end = least(row + j->row_block, least((group + 1) * j->group_rows, j->m));
     if (row >= row_end) return; /* a last group may have fewer rows */
     struct panels *own = pool_scratch();
-    struct tile t = {.c = own->c, .c_row = j->c_col != 1 ? MAX_WIDTH : j->c_row, .bias_row = j->bias_by_rows,
+    const ptrdiff_t c_row = j->consumed ? round_up(cols, LINE) : j->c_row;
+    struct tile t = {.c = own->c, .c_row = j->c_col != 1 ? MAX_WIDTH : c_row, .bias_row = j->bias_by_rows,
                      .next_row = j->s.row};
+    real *const c = j->c + row * j->c_row + column * j->c_col;
     ptrdiff_t p = 0, depth;
     do { /* once even for k = 0 */
         depth = least(j->depth, j->k - p);
-        const int activates = j->y && p + depth == j->k;
+        const int finishes = j->finish && p + depth == j->k;
         give_panels(j, own, column, cols, p, depth);
         own->end = row;
-        ptrdiff_t activated = row;
+        ptrdiff_t finished = row;
         for (ptrdiff_t i = row; i < row_end; i += j->strip) {
             const ptrdiff_t rows = least(j->strip, row_end - i), end = i + rows;
             give_strip(j, own, &t, i, rows, row_end, p, depth);
-            run_strip(j, own, &t, i, rows, row_end, column, cols, p, depth);
-            if (activates && (end == row_end || end - activated >= ACTIVATE)) {
-                activate(j, activated, end, column, cols);
-                activated = end;
+            real *const first = j->consumed ? own->rows : c + (finished - row) * c_row; /* of those to be finished */
+            for (int q = 0; q < AHEADS; q++) t.ahead[q] = finishes && j->ahead[q] ? j->ahead[q] + i * j->c_row + column : NULL;
+            t.ahead_row = j->c_row;
+            run_strip(j, own, &t, first + (i - finished) * c_row, i, rows, row_end, column, cols, p, depth);
+            if (finishes && (end == row_end || end - finished >= FINISH)) {
+                j->finish(j, finished, end, column, cols, first, c_row);
+                finished = end;
             }
         }
         p += depth;
     } while (p < j->k);
 }
 
-static void matmul(struct matmul *j) {
-    if (j->m == 0 || j->n == 0) return;
+/* -> the number of tasks */
+static ptrdiff_t matmul_tasks(struct matmul *j) {
+    if (j->m == 0 || j->n == 0) return 0;
+    if (j->y) j->finish = activate;
     plan(j);
-    pool_run(matmul_task, j, parts(j->m, j->group_rows) * j->row_blocks * j->col_blocks, j->share);
+    return parts(j->m, j->group_rows) * j->row_blocks * j->col_blocks;
+}
+
+static void matmul(struct matmul *j) {
+    const ptrdiff_t tasks = matmul_tasks(j);
+    if (tasks) pool_run(matmul_task, j, tasks, j->share);
 }
 
 #endif

@@ -59,14 +59,14 @@ INLINE void sgd_update(struct lanes *x, const struct sgd_terms *k) {
 struct adam_terms { struct decay decay; struct moments moments; real size, eps; };
 INLINE void adam_update(struct lanes *x, const struct adam_terms *k) {
     take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
-    x->param = x->param - x->state[0] * k->size / (v_sqrt(x->state[1]) + k->eps);
+    x->param = x->param - v_over_root(x->state[0] * k->size, x->state[1], k->eps);
 }
 /* The larger one, or a NaN. */
 INLINE void amsgrad_update(struct lanes *x, const struct adam_terms *k) {
     take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
     const vec v = x->state[1], top = x->state[2];
     x->state[2] = v_sel(v_lt(v, top), top, v_sel(v_eq(top, top), v, top));
-    x->param = x->param - x->state[0] * k->size / (v_sqrt(x->state[2]) + k->eps);
+    x->param = x->param - v_over_root(x->state[0] * k->size, x->state[2], k->eps);
 }
 
 struct rmsprop_terms { struct decay decay; real lr, keep, rate, momentum, eps; int centered; };
@@ -78,7 +78,7 @@ INLINE void rmsprop_update(struct lanes *x, const struct rmsprop_terms *k) {
         x->state[1] = v_lerp(x->state[1], g, k->rate);
         variance = variance - x->state[1] * x->state[1];
     }
-    g = g / (v_sqrt(variance) + k->eps);
+    g = v_over_root(g, variance, k->eps);
     if (k->momentum != 0) g = x->state[2] = v_fma(v_set(k->momentum), x->state[2], g);
     x->param = v_fma(v_set(-k->lr), g, x->param);
 }
@@ -87,7 +87,7 @@ struct adagrad_terms { struct decay decay; real lr, eps; };
 INLINE void adagrad_update(struct lanes *x, const struct adagrad_terms *k) {
     const vec g = decayed_gradient(x, &k->decay);
     x->state[0] = v_fma(g, g, x->state[0]);
-    x->param = x->param - g * k->lr / (v_sqrt(x->state[0]) + k->eps);
+    x->param = x->param - v_over_root(g * k->lr, x->state[0], k->eps);
 }
 
 struct adadelta_terms { struct decay decay; real lr, keep, rate, eps; };
@@ -103,7 +103,7 @@ struct nadam_terms { struct decay decay; struct moments moments; real now, avera
 INLINE void nadam_update(struct lanes *x, const struct nadam_terms *k) {
     const vec g = decayed_gradient(x, &k->decay);
     take_moments(x, g, &k->moments);
-    x->param = x->param - v_fma(g, v_set(k->now), x->state[0] * k->average) / (v_sqrt(x->state[1]) + k->eps);
+    x->param = x->param - v_over_root(v_fma(g, v_set(k->now), x->state[0] * k->average), x->state[1], k->eps);
 }
 
 /* radam, while the variance is not to be had; later it is as adam */
@@ -177,63 +177,79 @@ static void update_task(void *job, ptrdiff_t index) {
 /* An element's cost, in multiply-adds. */
 enum { UPDATE_COST = 24 };
 
-static int update_all(struct parameters of, update_run *run, const void *terms) {
+/* How an optimizer updates parameters like `one`, in this step. */
+struct rule {
+    update_run *run;
+    union {
+        struct sgd_terms sgd;
+        struct adam_terms adam;
+        struct rmsprop_terms rmsprop;
+        struct adagrad_terms adagrad;
+        struct adadelta_terms adadelta;
+        struct nadam_terms nadam;
+    } terms;
+};
+typedef struct rule rule_of(const void *arguments, const struct optimized *one);
+
+static int update_all(const void *arguments, struct parameters of, rule_of *rule_for) {
     if (of.count == 0) return 0;
+    const struct rule rule = rule_for(arguments, of.each);
     const struct optimized *last = of.each + of.count - 1;
-    struct update u = {of.each, of.count, last->begin + last->count, run, terms};
+    struct update u = {of.each, of.count, last->begin + last->count, rule.run, &rule.terms};
     pool_run(update_task, &u, (u.total + RUN - 1) / RUN, pool_is_worth((double)u.total * UPDATE_COST, VLEN));
     return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------- the optimizers */
 
-static int sgd(const void *arguments) {
+static struct rule sgd_rule(const void *arguments, const struct optimized *one) {
     const struct sgd *o = arguments;
-    const struct sgd_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->momentum,
-                                (real)(1 - o->dampening), o->nesterov, o->first};
-    return update_all(o->of, sgd_run, &k);
+    (void)one;
+    return (struct rule){sgd_run, .terms.sgd = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr,
+                                                (real)o->momentum, (real)(1 - o->dampening), o->nesterov, o->first}};
 }
 
-static int adam(const void *arguments) {
+static struct rule adam_rule(const void *arguments, const struct optimized *one) {
     const struct adam *o = arguments;
     const double bias1 = 1 - pow(o->beta1, *o->step), root2 = sqrt(1 - pow(o->beta2, *o->step));
     const struct adam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
                                  (real)(o->lr / bias1 * root2), (real)(o->eps * root2)};
-    return update_all(o->of, o->of.count && o->of.each->state[2] ? amsgrad_run : adam_run, &k);
+    return (struct rule){one->state[2] ? amsgrad_run : adam_run, .terms.adam = k};
 }
 
-static int rmsprop(const void *arguments) {
+static struct rule rmsprop_rule(const void *arguments, const struct optimized *one) {
     const struct rmsprop *o = arguments;
     const struct rmsprop_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->alpha,
-                                    (real)(1 - o->alpha), (real)o->momentum, (real)o->eps, o->of.count && o->of.each->state[1]};
-    return update_all(o->of, rmsprop_run, &k);
+                                    (real)(1 - o->alpha), (real)o->momentum, (real)o->eps, one->state[1] != NULL};
+    return (struct rule){rmsprop_run, .terms.rmsprop = k};
 }
 
-static int adagrad(const void *arguments) {
+static struct rule adagrad_rule(const void *arguments, const struct optimized *one) {
     const struct adagrad *o = arguments;
-    const struct adagrad_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize),
-                                    (real)(o->lr / (1 + (*o->step - 1) * o->lr_decay)), (real)o->eps};
-    return update_all(o->of, adagrad_run, &k);
+    (void)one;
+    return (struct rule){adagrad_run, .terms.adagrad = {decay_of(o->weight_decay, 0, o->lr, o->maximize),
+                                                        (real)(o->lr / (1 + (*o->step - 1) * o->lr_decay)), (real)o->eps}};
 }
 
-static int adadelta(const void *arguments) {
+static struct rule adadelta_rule(const void *arguments, const struct optimized *one) {
     const struct adadelta *o = arguments;
-    const struct adadelta_terms k = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr, (real)o->rho,
-                                     (real)(1 - o->rho), (real)o->eps};
-    return update_all(o->of, adadelta_run, &k);
+    (void)one;
+    return (struct rule){adadelta_run, .terms.adadelta = {decay_of(o->weight_decay, 0, o->lr, o->maximize), (real)o->lr,
+                                                          (real)o->rho, (real)(1 - o->rho), (real)o->eps}};
 }
 
-static int nadam(const void *arguments) {
+static struct rule nadam_rule(const void *arguments, const struct optimized *one) {
     const struct nadam *n = arguments;
     const struct adam *o = &n->adam;
     const double root2 = sqrt(1 - pow(o->beta2, *o->step));
     const double now = (1 - n->mu) / (1 - n->mu_product), average = n->mu_next / (1 - n->mu_product * n->mu_next);
-    const struct nadam_terms k = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize), moments_of(o->beta1, o->beta2),
-                                  (real)(o->lr * now * root2), (real)(o->lr * average * root2), (real)(o->eps * root2)};
-    return update_all(o->of, nadam_run, &k);
+    (void)one;
+    return (struct rule){nadam_run, .terms.nadam = {decay_of(o->weight_decay, o->decoupled, o->lr, o->maximize),
+                                                    moments_of(o->beta1, o->beta2), (real)(o->lr * now * root2),
+                                                    (real)(o->lr * average * root2), (real)(o->eps * root2)}};
 }
 
-static int radam(const void *arguments) {
+static struct rule radam_rule(const void *arguments, const struct optimized *one) {
     const struct adam *o = arguments;
     const double power2 = pow(o->beta2, *o->step), bias1 = 1 - pow(o->beta1, *o->step), bias2 = 1 - power2;
     const double longest = 2 / (1 - o->beta2) - 1, rho = longest - 2 * *o->step * power2 / bias2;
@@ -243,7 +259,24 @@ static int radam(const void *arguments) {
         const double rectified = sqrt((rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho));
         k.size = (real)(o->lr / bias1 * sqrt(bias2) * rectified);
     }
-    return update_all(o->of, rho > 5 ? adam_run : unrectified_run, &k);
+    (void)one;
+    return (struct rule){rho > 5 ? adam_run : unrectified_run, .terms.adam = k};
 }
+
+/* The kernels: all parameters of a group. */
+#define OPTIMIZER(name) \
+    static int name(const void *arguments) { return update_all(arguments, ((const struct name *)arguments)->of, name##_rule); }
+OPTIMIZER(sgd)
+OPTIMIZER(adam)
+OPTIMIZER(rmsprop)
+OPTIMIZER(adagrad)
+OPTIMIZER(adadelta)
+static int nadam(const void *arguments) { return update_all(arguments, ((const struct nadam *)arguments)->adam.of, nadam_rule); }
+static int radam(const void *arguments) { return update_all(arguments, ((const struct adam *)arguments)->of, radam_rule); }
+
+static rule_of *const rules[OPTIM_COUNT] = {
+    [OPTIM_sgd] = sgd_rule, [OPTIM_adam] = adam_rule, [OPTIM_rmsprop] = rmsprop_rule, [OPTIM_adagrad] = adagrad_rule,
+    [OPTIM_adadelta] = adadelta_rule, [OPTIM_nadam] = nadam_rule, [OPTIM_radam] = radam_rule,
+};
 
 #endif

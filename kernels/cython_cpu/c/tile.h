@@ -24,6 +24,8 @@ enum { MAX_VECTORS = 8 };
 INLINE int tile_vectors(ptrdiff_t rows) { return rows <= ROWS_8 ? 8 : rows <= ROWS_4 ? 4 : 2; }
 INLINE int tile_rows(int vectors) { return vectors == 8 ? ROWS_8 : vectors == 4 ? ROWS_4 : ROWS; }
 
+enum { AHEADS = 4 };
+
 struct tile {
     ptrdiff_t k;
     const real *s; /* S[i][p]: one of its strides is 1 */
@@ -39,6 +41,8 @@ struct tile {
     real floor;       /* C = max(floor, C), NaN kept: 0 for relu, else -inf */
     const real *next; /* the strip that comes after this one, of the same k, to be fetched meanwhile; or NULL */
     ptrdiff_t next_row;
+    const real *ahead[AHEADS]; /* what else will be needed at the place of C, to be fetched meanwhile; NULL after the last */
+    ptrdiff_t ahead_row;
 };
 
 /* for every accumulator of the tile */
@@ -101,12 +105,19 @@ INLINE void tile(const int rows, const int vectors, const int by_rows, const str
                 UNROLL for (int g = 0; g * SHARE < rows; g++) base[g]++;
             }
         } else {
-            const real *sp = t->s;
-            for (; p + STEPS <= t->k; p += STEPS)
+            const real *sp = t->s, *const *array = t->ahead, *ahead = *array ? *array + at : NULL;
+            int ahead_rows = rows;
+            for (; p + STEPS <= t->k; p += STEPS) {
+                if (ahead && p % 2 == 0) { /* not all at once: a core waits for few lines at a time */
+                    UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(ahead + j * VLEN, 1, 2);
+                    ahead += t->ahead_row;
+                    if (--ahead_rows == 0) array++, ahead_rows = rows, ahead = *array ? *array + at : NULL;
+                }
                 UNROLL for (int e = 0; e < STEPS; e++) {
                     STEP(sp[i]);
                     vp = moved(vp + t->v_row), sp = moved(sp + t->s_col);
                 }
+            }
             if (STEPS > 1) ONCE for (; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
         }
         if (t->add) {
