@@ -133,6 +133,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 #:   calls as one, with sums in another order: then arrays that are no results hold anything, and a call that ended it
 #:   is only known to be one of those that were done together; no result, parameter or state was written then.
 #:   replace(index, arguments) gives a call other arguments, the slots being the same.
+#:   parts() -> [(index of a call, name)]: what is run, each from that call to the next one's.
 PROGRAM = "Program"
 
 REDUCTIONS = ("none", "mean", "sum")

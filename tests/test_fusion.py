@@ -113,11 +113,13 @@ def in_float64(plan, x, y):
 def test_one_kernel_is_as_exact_as_many(name, dtype, rows):
     plan, x, y = a_plan(name, rows, dtype)
     calls, loss = without_update(plan), [plan.calls.loss]
-    assert kernels(calls, loss) == ["chain"]
-    together = gradients(plan, x, y, ops.program(calls, plan._slots, loss))
+    assert kernels(calls, loss) == kernels(calls, [*loss, plan.calls.output]) == ["chain"]
+    together = gradients(plan, x, y, ops.program(calls, plan._slots, [*loss, plan.calls.output]))
+    output = plan.calls.output.copy()
     apart = gradients(plan, x, y, ops.program(calls, plan._slots))
-    truth = in_float64(plan, x, y)
     eps = np.finfo(dtype).eps
+    assert errors([output], [plan.calls.output])[0] < 8 * eps
+    truth = in_float64(plan, x, y)
     assert (errors(together, truth) <= 2 * errors(apart, truth) + 8 * eps).all()
 
 
@@ -151,7 +153,8 @@ def test_the_threads_change_nothing(name):
     [
         (MIN_ROWS - 1, "loss", "layer_backward"),  # too few rows
         (MIN_ROWS, "all", None),
-        (MIN_ROWS, "output", "layer_backward"),
+        (MIN_ROWS, "output", "chain"),
+        (MIN_ROWS, "gradient of the output", "layer_backward"),
         (MIN_ROWS, "loss", "chain"),
         (MIN_ROWS, "gradients", "chain"),
     ],
@@ -162,6 +165,7 @@ def test_when_calls_are_done_together(rows, results, wanted):
         "loss": [plan.calls.loss],
         "all": None,
         "output": [plan.calls.loss, plan.calls.output],
+        "gradient of the output": [next(a[-1] for name, a in plan.calls.calls if name == "cross_entropy")],
         "gradients": [plan.calls.loss, *(g for _, g in plan.calls.gradients)],
     }[results]
     calls = plan.calls.calls

@@ -41,7 +41,7 @@ ROOMS = {
     "fastmlp.io": rooms("checks autograd tape"),
     "fastmlp.metrics": rooms("checks"),
     "fastmlp.data": rooms("checks autograd tape creation"),
-    "fastmlp.train": rooms("checks autograd tape grad_mode creation data metrics nn optim")
+    "fastmlp.train": rooms("checks autograd tape grad_mode creation data metrics nn optim plan")
     | rooms("plots"),  # when asked for
     "fastmlp.utils": rooms("data"),
     "fastmlp.plots": rooms("checks autograd tape nn train"),

@@ -817,16 +817,51 @@ def test_explain():
     step, prediction = net.explain().split("\n\n")
     lines = step.splitlines()
     assert lines[0] == "step, x (12, 5) float32"
-    assert lines[1].split() == "kernel m x k -> n activation MFLOP KiB".split()
+    assert lines[1].split() == "kernel m x k -> n activation MFLOP KiB run as".split()
     assert lines[2].split() == "linear_forward 12 x 5 -> 7 gelu 0.001 1.1".split()
-    assert [line.split()[0] for line in lines[2:]] == [
+    assert [line.split()[0] for line in lines[2:10]] == [
         *("linear_forward", "linear_forward", "find_bad_label", "cross_entropy", "linear_backward", "linear_backward"),
         *("adam", "together"),
     ]
+    if fm.get_backend() == "cython":
+        assert lines[6].endswith("as it is made") and re.match(r"at \d+ GFLOP/s, .* take .* µs", lines[10])
+        x, labels = np.resize(X, (300, K)).astype("f"), np.resize(LABELS, 300)
+        net.step(x, labels)
+        lines = net.explain().split("\n\n")[1].splitlines()
+        assert lines[2].endswith("block by block of rows") and [line[-1] for line in lines[3:8]] == ['"'] * 5
     assert prediction.startswith("predict, x (12, 5) float32") and "adam" not in prediction
 
 
 # ------------------------------------------------------------------------------- between gradients and update
+
+
+@pytest.mark.parametrize("name", ["written", "batch norm", "dropout"])
+def test_backward_leaves_gradients_and_updates_nothing(name):
+    parts, others = training(MODELS[name]), training(MODELS[name])
+    net, x = fm.compile(*parts), X.astype("f")
+    model, loss, _ = others
+    before = [p.detach().numpy().copy() for p in parts[0].parameters()]
+    for seed in range(3):
+        fm.manual_seed(seed)
+        value, output = net.backward(x, LABELS)
+        fm.manual_seed(seed)
+        expected = model(fm.tensor(x))
+        error = loss(expected, fm.tensor(LABELS))
+        model.zero_grad()
+        error.backward()
+        assert value == error.item()
+        np.testing.assert_array_equal(output, expected.detach().numpy())
+        for p, q in zip(parts[0].parameters(), model.parameters()):
+            np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
+    assert all(np.array_equal(p.detach().numpy(), b) for p, b in zip(parts[0].parameters(), before))
+    same({k: t.numpy() for k, t in parts[0].named_buffers()}, {k: t.numpy() for k, t in model.named_buffers()})
+
+
+def test_backward_without_a_plan_does_nothing():
+    net = fm.compile(*training(Residual))
+    assert net.backward(X.astype("f"), LABELS) is None and all(p.grad is None for p in net.model.parameters())
+    with pytest.raises(RuntimeError, match="backward: compile"):
+        fm.compile(Written()).backward(X.astype("f"), LABELS)
 
 
 @pytest.mark.parametrize("options", [{"clip_grad_norm": 0.1}, {"clip_grad_value": 0.01}, {"accumulate": 3}], ids=str)

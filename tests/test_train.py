@@ -47,6 +47,25 @@ class Script(Callback):
 # ------------------------------------------------------------------------------------------- what is learnt
 
 
+def test_compiled_and_layer_by_layer_it_learns_the_same(monkeypatch):
+    """Metrics, clipping, batch norm and dropout included."""
+    layers = nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3)
+    found = []
+    for compiled in (True, False):
+        fastmlp.manual_seed(0)
+        model = nn.Sequential(*layers)
+        model.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
+        t = trainer(model, nn.CrossEntropyLoss(), metrics=["accuracy"], clip_grad_norm=0.5)
+        if not compiled:
+            monkeypatch.setattr("fastmlp.plan.Network.backward", lambda self, x, y: None)
+        history = quiet(t, X, CLASSES, epochs=3, batch_size=16, seed=1)
+        assert (t._network._last_backward is not None) is compiled
+        found.append((history.history, values(model)))
+    assert found[0][0] == found[1][0]
+    for name, a in found[0][1].items():
+        np.testing.assert_array_equal(a, found[1][1][name])
+
+
 def test_losses_and_parameters_as_in_a_loop_of_torch():
     torch = pytest.importorskip("torch")
     model = regression().double()

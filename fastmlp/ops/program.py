@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ..backend import active, in_context
 from ..checks import Array
 
@@ -50,3 +52,11 @@ def program(
     As in kernels/contract.py, under PROGRAM, which also says what it gives back.
     """
     return active(backend).Program(calls, slots, results)
+
+
+def fma_peak(dtype: Any, backend: str | None = None) -> tuple[float, int] | None:
+    """GFLOP/s of multiply-adds in the registers of a core, measured now, and the number of threads. None: not known."""
+    kernels = active(backend)
+    if not hasattr(kernels, "fma_peak"):
+        return None
+    return kernels.fma_peak(8 * np.dtype(dtype).itemsize), kernels.get_num_threads()

@@ -66,8 +66,10 @@ class Network:
     def _forget(self) -> None:
         self._lock = threading.RLock()
         self._steps: dict[Any, Step | Refusal] = {}
+        self._backwards: dict[Any, Step | Refusal] = {}  # steps without their update
         self._predictions: dict[Any, Prediction | Refusal] = {}
         self._last_step: Step | None = None  # those that ran last
+        self._last_backward: Step | None = None
         self._last_prediction: Prediction | None = None
         self._gradients: dict[Tensor, Array] = {}  # the sums so far, where several steps make an update
         self._summed = 0  # so many steps
@@ -88,9 +90,9 @@ class Network:
             try:
                 loss = None if plan is None else plan.attempt(x, y)
                 if loss is None:
-                    xa, ya = _array(x), _labels(_array(y))
-                    plan = None if _learns(x) or _learns(y) else self._step_plan(xa, ya)
-                    loss = None if plan is None else plan.run(xa, ya)
+                    plan = self._plan(self._steps, x, y, not self._updates_later, False)
+                    self._last_step = plan
+                    loss = None if plan is None else plan.run(_array(x), _labels(_array(y)))
             except NotYet:
                 loss = None
             if plan is None or loss is None:
@@ -100,25 +102,43 @@ class Network:
                 self._update(plan.calls.gradients)
             return loss
 
-    def _step_plan(self, x: Array, y: Array) -> Step | None:
-        """For arrays of such shapes, made now if there is none. None: the layers run one by one."""
-        plan = self._last_step
-        if plan is None or not plan.fits(x, y):
-            plan = self._steps.get((x.shape, x.dtype, y.shape, y.dtype))
-            if isinstance(plan, Step) and not plan.fits(x, y):
-                return None
-        if not isinstance(plan, Step) or not plan.is_fresh():
-            plan = self._new_step(x, y)
-        self._last_step = plan
-        return plan
+    def backward(self, x: Any, y: Any) -> tuple[float, Array] | None:
+        """The loss of a batch and its gradients, and no update: these are the parameters' `.grad` until the next call.
 
-    def _new_step(self, x: Array, y: Array) -> Step | None:
-        assert self.optimizer is not None
-        if not (_is_plain(x) and _is_plain(y)):
+        -> the loss, and the model's output; None, with nothing done, where there is no plan: call the layers.
+        """
+        if self.loss is None or self.optimizer is None:
+            raise RuntimeError("backward: compile(model, loss, optimizer) gives a network that can be trained")
+        with self._lock:
+            plan = self._last_backward
+            loss = None if plan is None else plan.attempt(x, y)
+            if loss is None:
+                plan = self._last_backward = self._plan(self._backwards, x, y, False, True)
+                loss = None if plan is None else plan.run(_array(x), _labels(_array(y)))
+            if plan is None or loss is None:
+                return None
+            self.optimizer.zero_grad()
+            for p, g in plan.calls.gradients:
+                p.grad = wrap(g)
+            return loss, plan.calls.output
+
+    def _plan(self, plans: dict[Any, Any], x: Any, y: Any, updates: bool, keeps_output: bool) -> Step | None:
+        """For such inputs and targets, made now if there is none. None: the layers run one by one."""
+        if _learns(x) or _learns(y):
             return None
-        made = partial(Step, self.model, self.loss, self.optimizer, not self._updates_later, x, y)
-        watched = self.model, True, self.loss, self.optimizer
-        return self._made(self._steps, (x.shape, x.dtype, y.shape, y.dtype), made, watched)
+        xa, ya = _array(x), _labels(_array(y))
+        key = xa.shape, xa.dtype, ya.shape, ya.dtype
+        plan = plans.get(key)
+        if isinstance(plan, Step):
+            if not plan.fits(xa, ya):
+                return None
+            if plan.is_fresh():
+                return plan
+        if not (_is_plain(xa) and _is_plain(ya)):
+            return None
+        assert self.optimizer is not None
+        made = partial(Step, self.model, self.loss, self.optimizer, updates, keeps_output, xa, ya)
+        return self._made(plans, key, made, (self.model, True, self.loss, self.optimizer))
 
     def _made(self, plans: dict[Any, Any], key: Any, make: Callable[[], Any], watched: tuple[Any, ...]) -> Any:
         """A new plan, among the others. None if there is none, and the reason is kept until something changes."""

@@ -28,7 +28,9 @@ from .watch import Watch
 class Step:
     """Training on inputs and targets of one shape."""
 
-    def __init__(self, model: Module, loss: Any, optimizer: Optimizer, updates: bool, x: Array, y: Array) -> None:
+    def __init__(
+        self, model: Module, loss: Any, optimizer: Optimizer, updates: bool, keeps_output: bool, x: Array, y: Array
+    ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.layers, expected = trace(model, x)
         slots = self._slots = np.zeros_like(x), np.zeros_like(y)
@@ -36,7 +38,7 @@ class Step:
             self.calls = step(self.layers, slots[0].reshape(len(x), -1), slots[1], loss, optimizer, updates)
         check_slots(self.calls.calls, slots)
         self._forward = _checked_forward(self.calls, slots[0], x, expected)
-        self.program = ops.program(self.calls.calls, slots, _results(self.calls))
+        self.program = ops.program(self.calls.calls, slots, _results(self.calls, keeps_output))
         self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything else to be done around a run?
         self._updates = self.calls.updates
         self._learnt = [p for update in self._updates for p in update.params]
@@ -123,10 +125,11 @@ def _refresh(calls: Calls) -> None:
                 rstd[...] = 1 / np.sqrt(running + running.dtype.type(layer.options["eps"]))
 
 
-def _results(calls: Calls) -> list[Array]:
+def _results(calls: Calls, keeps_output: bool) -> list[Array]:
     """The arrays that are looked at after a step."""
     statistics = [a for _, *both in calls.moved for a in both]
-    return [calls.loss, *statistics, *(g for _, g in calls.gradients if not calls.updates)]
+    output = [calls.output] if keeps_output else []
+    return [calls.loss, *output, *statistics, *(g for _, g in calls.gradients if not calls.updates)]
 
 
 def _checked_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> Any:

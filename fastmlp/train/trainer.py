@@ -21,7 +21,8 @@ from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
-from ..tape import array_of
+from ..plan import Network
+from ..tape import array_of, wrap
 from .callbacks import Callback, EarlyStopping
 from .diagnose import culprit, culprit_gradient, rows_not_finite
 from .history import History
@@ -139,6 +140,7 @@ class Trainer:
         self.epochs, self.steps, self.rows = int(epochs), len(train), 0
         self._reason: str | None = None
         self._parameters = list(self.model.named_parameters())
+        self._network = Network(self.model, self.loss_function, self.optimizer)
         with evaluation(self.model):  # afterwards; an epoch has its own mode
             try:
                 self._tell(listeners, "on_fit_begin")
@@ -187,13 +189,19 @@ class Trainer:
     def _step(self, x: Any, y: Any) -> tuple[float, Tensor]:
         """One batch. -> its loss, the prediction"""
         buffers = [(m, name, b, b.clone()) for m, name, b in _buffers(self.model)]  # forward may change them
-        self.optimizer.zero_grad()
-        prediction = self._prediction(x)
-        loss = self.loss_function(prediction, y)
-        value = float(loss.item())
+        compiled = self._network.backward(x, y)
+        if compiled is None:
+            self.optimizer.zero_grad()
+            prediction = self._prediction(x)
+            loss = self.loss_function(prediction, y)
+            value = float(loss.item())
+        else:
+            value, output = compiled
+            prediction = wrap(output.copy() if self.metrics else output)
         if not math.isfinite(value):
             self._not_finite(f"the loss is {value}", x, y, buffers)
-        loss.backward()
+        if compiled is None:
+            loss.backward()
         if where := culprit_gradient(self._parameters):
             self._not_finite(f"the loss is {value:.4g}, but {where}", x, y, buffers)
         if self.clip_grad_norm is not None:

@@ -115,6 +115,7 @@ cdef extern from "engine.h" nogil:
         ptrdiff_t m, k, count, first
         const c_chain_layer *layers
         const void *x
+        void *y
         int of_rows, unit_target, unit_output
         c_cross_entropy rows
         c_elementwise_loss each

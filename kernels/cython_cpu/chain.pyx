@@ -18,10 +18,10 @@ CHAIN_BYTES = BYTES   # that a thread has for all arrays of some rows
 REDUCTIONS = ("none", "mean", "sum")
 
 
-# layers: (w, b, act, params, dw, db) of each. first: of them that learns. loss: the kernel "cross_entropy" or
+# layers: (w, b, act, params, dw, db) of each. first: of them that learns. y: what the last one gives, or None. loss: the kernel "cross_entropy" or
 # "elementwise_loss", with its arguments by name. unit_target, unit_output: must be in 0..1.
 def chain(
-    cnp.ndarray x, list layers, Py_ssize_t first, str loss, dict arguments, bint unit_target, bint unit_output,
+    cnp.ndarray x, list layers, Py_ssize_t first, cnp.ndarray y, str loss, dict arguments, bint unit_target, bint unit_output,
     list record=None,
 ):
     cdef c_chain c
@@ -36,6 +36,7 @@ def chain(
         each[i].dw, each[i].db = data_or_null(dw), data_or_null(db)
     c.m, c.k = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
     c.count, c.first, c.layers, c.x = len(layers), first, each, cnp.PyArray_DATA(x)
+    c.y = data_or_null(y)
     c.of_rows, c.unit_target, c.unit_output = loss == "cross_entropy", unit_target, unit_output
     cdef cnp.ndarray target = arguments["target"]
     cdef int reduction = REDUCTIONS.index(arguments["reduction"])

@@ -134,7 +134,9 @@ def _chain(calls: Sequence[Call], results: set[int]) -> tuple[int, int, tuple[An
     output, gradient = ("logits", "dlogits") if loss_name == "cross_entropy" else ("input", "dinput")
     if not backwards or not _are_linked(forwards, backwards, loss[output], loss[gradient]):
         return None
-    inner = [a for f in forwards for a in (f["y"], f["z"])] + [loss[gradient], *(b["dx"] for b in backwards)]
+    last = forwards[-1]["y"]
+    inner = [a for f in forwards for a in (f["y"], f["z"]) if a is not last]
+    inner += [loss[gradient], *(b["dx"] for b in backwards)]
     target, read = loss["target"], {id(loss["target"]), id(loss[output])}
     if results & {id(a) for a in inner if a is not None} or loss["reduction"] == "none":
         return None
@@ -146,7 +148,7 @@ def _chain(calls: Sequence[Call], results: set[int]) -> tuple[int, int, tuple[An
     layers = [(f["w"], f["b"], f["act"], f["params"], *g) for f, g in zip(forwards, gradients)]
     in_unit = [a for (name, _), a in zip(finds, looked_at) if name == "find_outside_unit"]
     checks = any(a is target for a in in_unit), any(a is loss[output] for a in in_unit)
-    return 0, end, (forwards[0]["x"], layers, first, loss_name, loss, *checks)
+    return 0, end, (forwards[0]["x"], layers, first, last if id(last) in results else None, loss_name, loss, *checks)
 
 
 def _run_of(kernel: str, named: list[tuple[str, Named]], begin: int) -> list[Named]:

@@ -62,6 +62,9 @@ cdef class Program:
         self.recorded = [Recorded(step.name, step.arguments, self.slots) for step in self.steps]
         self._link()
 
+    def parts(self):
+        return [(step.begin, step.name) for step in self.steps]
+
     def replace(self, Py_ssize_t index, tuple arguments):
         name = self.calls[index][0]
         self.calls[index] = name, arguments

@@ -26,5 +26,8 @@ class Program:
                 return i
         return -1
 
+    def parts(self):
+        return [(i, name) for i, (name, _) in enumerate(self.calls)]
+
     def replace(self, index, arguments):
         self.calls[index] = self.calls[index][0], arguments

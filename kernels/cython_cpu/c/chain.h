@@ -215,6 +215,10 @@ static void chain_task(void *job, ptrdiff_t index) {
         const ptrdiff_t row = at * j->block, rows = least(j->block, c->m - row);
         b.row = row;
         block_forward(j, &b, rows);
+        if (c->y) {
+            const ptrdiff_t n = c->layers[c->count - 1].n;
+            turn(b.a[c->count], j->stride, (real *)c->y + row * n, n, (int)n, (int)rows);
+        }
         if (!block_loss(j, &b, at, rows)) {
             __atomic_store_n(&j->refused, 1, __ATOMIC_RELAXED);
             break;

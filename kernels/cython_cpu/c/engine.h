@@ -128,6 +128,7 @@ struct chain { /* x (m, k); the loss is `rows` or `each`, whose input, gradient 
     ptrdiff_t m, k, count, first; /* layers; the first of them that learns */
     const struct chain_layer *layers;
     const void *x;
+    void *y;                      /* what the last layer gives (m, n), or NULL */
     int of_rows;                  /* is it `rows`? Then labels that are out of range are REFUSED. */
     int unit_target, unit_output; /* must be in 0..1, or are REFUSED */
     struct cross_entropy rows;
