@@ -133,6 +133,10 @@ KERNELS: dict[str, tuple[str, ...]] = {
 #:   calls as one, with sums in another order: then arrays that are no results hold anything, and a call that ended it
 #:   is only known to be one of those that were done together; no result, parameter or state was written then.
 #:   replace(index, arguments) gives a call other arguments, the slots being the same.
+#:   repeat(x, y, order, counters, loss) runs them for one batch after the other of the rows of x and y: the slots are
+#:   two arrays of such rows; order: their indices, (batches · rows of a slot,), intp. counters: float64 arrays (1,),
+#:   each one more in the next batch. loss: (1,), read after each. -> batches done, the sum of their losses; fewer than
+#:   there are if a call ended one, and then the counters are those of that one.
 #:   parts() -> [(index of a call, name)]: what is run, each from that call to the next one's.
 PROGRAM = "Program"
 

@@ -857,6 +857,32 @@ def test_backward_leaves_gradients_and_updates_nothing(name):
     same({k: t.numpy() for k, t in parts[0].named_buffers()}, {k: t.numpy() for k, t in model.named_buffers()})
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("shuffle", "batch_size"), [(True, 4), (False, 5), (True, 100)])
+def test_an_epoch_is_its_steps(name, shuffle, batch_size):
+    parts, others = (training(Written, OPTIMIZERS[name], dtype=np.float32) for _ in range(2))
+    net, other, x = fm.compile(*parts), fm.compile(*others), np.resize(X, (53, K)).astype("f")
+    labels = np.resize(LABELS, 53)
+    for seed in range(3):
+        loss = net.fit_epoch(x, labels, batch_size, shuffle, seed)
+        order = fm.Generator().manual_seed(seed).rng.permutation(53) if shuffle else np.arange(53)
+        batches = [order[i : i + batch_size] for i in range(0, 53, batch_size)]
+        assert loss == pytest.approx(sum(other.step(x[b], labels[b]) * len(b) for b in batches) / 53, rel=1e-12)
+        same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
+def test_an_epoch_that_meets_a_bad_label_has_made_the_steps_before():
+    parts, others = training(Written), training(Written)
+    net, other, x = fm.compile(*parts), fm.compile(*others), np.resize(X, (40, K)).astype("f")
+    labels = np.resize(LABELS, 40)
+    labels[33] = 9
+    with pytest.raises(ValueError, match=r"\[1\] is 9"):
+        net.fit_epoch(x, labels, 4, shuffle=False)
+    for i in range(0, 32, 4):
+        other.step(x[i : i + 4], labels[i : i + 4])
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
 def test_backward_without_a_plan_does_nothing():
     net = fm.compile(*training(Residual))
     assert net.backward(X.astype("f"), LABELS) is None and all(p.grad is None for p in net.model.parameters())

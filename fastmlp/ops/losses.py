@@ -102,7 +102,7 @@ def cross_entropy(
     return (loss if reduction == "none" else loss[0]), dlogits
 
 
-LOGITS_BYTES = 48 << 20  # of the logits that linear_cross_entropy has at a time
+LOGITS_BYTES = 52 << 20  # of the logits that linear_cross_entropy has at a time
 
 
 def linear_cross_entropy(
@@ -122,7 +122,7 @@ def linear_cross_entropy(
     """The cross-entropy of a last layer, cross_entropy(x wᵀ + b, target), with all its gradients. -> loss, dx, dw, db
 
     x (..., k), w (C, k), b (C,) or None, target (...): integer labels. For many classes C: the logits are made, and
-    turned into their gradient in place, some rows at a time, so that they take no more than 48 MiB, or one row.
+    turned into their gradient in place, some rows at a time, so that they take no more than 52 MiB, or one row.
     weight (C,), ignore_index, reduction: as for `cross_entropy`.
     dx, dw, db: True, an array to write into, or False if that one is not wanted; its place in the result is then None.
     """

@@ -27,6 +27,7 @@ from .trace import NotAChain, NotYet, input_shape, trace
 from .watch import Watch
 
 ROWS = 1024  # of a prediction, at a time
+REPEATED = 256  # steps in native code, before an interrupt is heard
 MANY = 32  # plans that are kept, for inputs of so many shapes
 
 
@@ -201,21 +202,35 @@ class Network:
             self.optimizer.zero_grad()
 
     def fit_epoch(self, x: Any, y: Any, batch_size: int = 32, shuffle: bool = True, seed: int | None = None) -> float:
-        """A step for each batch of the rows of x and y, the last one as it comes. -> the mean loss of the rows
+        """A step for each batch of the rows of x and y, the last one as it comes, those that are alike in native code.
+        -> the mean loss of the rows
 
         shuffle: in another order each time, from the generator that `fastmlp.manual_seed` starts, or from `seed`.
         """
-        xa, ya = _array(x), _array(y)
+        xa, ya = _array(x), _labels(_array(y))
         rows = _rows(xa, ya)
         positive("batch_size", batch_size)
         generator = default_generator if seed is None else Generator().manual_seed(seed)
-        order = generator.rng.permutation(rows) if shuffle else None
-        total = 0.0
-        for begin in range(0, rows, batch_size):
-            some: Any = slice(begin, begin + batch_size) if order is None else order[begin : begin + batch_size]
-            batch = xa[some]
-            total += self.step(batch, ya[some]) * len(batch)
+        order = generator.rng.permutation(rows) if shuffle else np.arange(rows)
+        total, begin = 0.0, 0
+        with self._lock:
+            while begin < rows:
+                some = order[begin : begin + batch_size]
+                total += self.step(xa[some], ya[some]) * len(some)
+                begin += len(some)
+                done, losses = self._repeat(xa, ya, order[begin : begin + REPEATED * batch_size], batch_size)
+                total += losses * batch_size
+                begin += done * batch_size
         return total / rows
+
+    def _repeat(self, x: Array, y: Array, order: Array, batch_size: int) -> tuple[int, float]:
+        """Steps like the last one in native code, for whole batches of rows in `order`. -> how many, their losses"""
+        plan, batches = self._last_step, len(order) // batch_size
+        if plan is None or not batches or not (_is_plain(x) and _is_plain(y)) or not plan.can_repeat():
+            return 0, 0.0
+        if not plan.fits(x[:batch_size], y[:batch_size]) or not plan.is_fresh():
+            return 0, 0.0
+        return plan.repeat(x, y, np.ascontiguousarray(order[: batches * batch_size], np.intp))
 
     # -------------------------------------------------------------------------------------------------- using
 

@@ -16,6 +16,8 @@ cdef class Step:
     cpdef attempt(self, x, y)
     @cython.locals(update=Update)
     cpdef run(self, x, y)
+    @cython.locals(update=Update)
+    cpdef repeat(self, x, y, order)
     cdef _prepare(self, Update update)
 
 

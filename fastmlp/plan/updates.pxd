@@ -9,7 +9,7 @@ cdef class Update:
     cdef readonly list params, grads, states
     cdef readonly object step
     cdef object _options
-    cdef bint _is_always_new
+    cdef readonly bint is_always_new
 
     cpdef look_at_options(self)
     cpdef bint has_new_options(self) except -1
@@ -18,7 +18,7 @@ cdef class Update:
     @cython.locals(first=dict)
     cpdef begin(self)
     @cython.locals(state=dict, first=dict)
-    cpdef count(self)
+    cpdef count(self, long steps=*)
     @cython.locals(first=dict)
     cpdef dict numbers(self)
     cpdef undo(self, dict numbers)

@@ -33,10 +33,10 @@ class Update:
         """As they are now. Lists can be changed in place, and NAdam's product goes on: these calls are always new."""
         self._options = Entries([(self.group, ("params",))])
         lists = [name for name, value in self.group.items() if type(value) is list and name != "params"]
-        self._is_always_new = bool(lists) or "mu_product" in self.states[0]
+        self.is_always_new = bool(lists) or "mu_product" in self.states[0]
 
     def has_new_options(self) -> bool:
-        return self._is_always_new or not self._options.hold()
+        return self.is_always_new or not self._options.hold()
 
     def counts_alike(self) -> bool:
         """Have all its parameters had equally many steps?"""
@@ -55,11 +55,11 @@ class Update:
             first = self.states[0]
             self.step[0] = first["step"] + 1
 
-    def count(self) -> None:
-        """The step is made."""
+    def count(self, steps: int = 1) -> None:
+        """So many steps are made."""
         if self.step is not None:
             first = self.states[0]
-            number = first["step"] + 1
+            number = first["step"] + steps
             for state in self.states:
                 state["step"] = number
 

@@ -2,6 +2,7 @@
 
 cimport numpy as cnp
 from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
 
 from importlib import import_module
 
@@ -110,6 +111,49 @@ cdef class Program:
         cdef Py_ssize_t i
         for i in range(len(places) // <Py_ssize_t>sizeof(uintptr_t)):
             place[i][0] = address
+
+    def repeat(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, list counters, cnp.ndarray loss):
+        cdef cnp.ndarray xs = self.slots[0], ys = self.slots[1], counter
+        cdef const cnp.npy_intp *rows = <const cnp.npy_intp *>cnp.PyArray_DATA(order)
+        cdef Py_ssize_t each = cnp.PyArray_DIM(xs, 0), batches = cnp.PyArray_SIZE(order) // each, done = 0, i, c
+        cdef size_t x_bytes = cnp.PyArray_NBYTES(xs) // each, y_bytes = cnp.PyArray_NBYTES(ys) // each
+        cdef char *x_to = <char *>cnp.PyArray_DATA(xs)
+        cdef char *y_to = <char *>cnp.PyArray_DATA(ys)
+        cdef const char *x_from = <const char *>cnp.PyArray_DATA(x)
+        cdef const char *y_from = <const char *>cnp.PyArray_DATA(y)
+        cdef call *calls = <call *><char *>self.table
+        cdef Py_ssize_t count = len(self.recorded), counted = len(counters)
+        cdef bytearray places = bytearray(counted * sizeof(double *))
+        cdef double **counts = <double **><char *>places
+        cdef double total = 0
+        cdef bint is_double = cnp.PyArray_ITEMSIZE(loss) == 8
+        cdef void *value = cnp.PyArray_DATA(loss)
+        cdef int status = 0
+        for c in range(counted):
+            counter = counters[c]
+            counts[c] = <double *>cnp.PyArray_DATA(counter)
+        self._put(0, x_to)
+        self._put(1, y_to)
+        with nogil:
+            while done < batches:
+                for i in range(each):
+                    memcpy(x_to + i * x_bytes, x_from + rows[i] * x_bytes, x_bytes)
+                    memcpy(y_to + i * y_bytes, y_from + rows[i] * y_bytes, y_bytes)
+                rows += each
+                if done > 0:
+                    for c in range(counted):
+                        counts[c][0] += 1
+                i = 0
+                while status == 0 and i < count:
+                    status = calls[i].function(calls[i].arguments)
+                    i += 1
+                if status != 0:
+                    break
+                total += (<double *>value)[0] if is_double else (<float *>value)[0]
+                done += 1
+        if status == NO_MEMORY:
+            raise MemoryError("no memory for scratch")
+        return done, total
 
     def run(self, *arrays):
         cdef call *calls = <call *><char *>self.table
