@@ -148,6 +148,41 @@ def test_the_threads_change_nothing(name):
         assert all(a.tobytes() == b.tobytes() for a, b in zip(found[0], other))
 
 
+@pytest.mark.parametrize("make_optimizer", [
+    lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+    lambda p: optim.Adam(p, 0.01, amsgrad=True, weight_decay=0.1),
+    lambda p: optim.AdamW(p, 0.01, maximize=True),
+    lambda p: optim.RMSprop(p, 0.01, momentum=0.5, centered=True),
+    lambda p: optim.Adagrad(p, 0.05, lr_decay=0.1),
+    lambda p: optim.Adadelta(p),
+    lambda p: optim.NAdam(p, 0.01),
+    lambda p: optim.RAdam(p, 0.05),
+])  # fmt: skip
+@pytest.mark.parametrize("rows", [1, 3, 130, 600, 1100])  # a column of C, few, one block of k, several; tall layers
+def test_weights_updated_on_the_way_are_those_of_the_layers(make_optimizer, rows):
+    """To the last bit, for any number of threads, and with another learning rate in between."""
+    x, y = RNG.normal(size=(rows, 150)).astype(np.float32), RNG.integers(0, 10, rows)
+    found, before = [], fm.get_num_threads()
+    try:
+        for threads in (None, 1, 2, 3, 7):
+            fm.set_num_threads(threads or 1)
+            fm.manual_seed(0)
+            model = nn.Sequential(
+                nn.Linear(150, 131), nn.GELU(), nn.Linear(131, 97, bias=False), nn.Tanh(), nn.Linear(97, 10)
+            )
+            optimizer = make_optimizer(model.parameters())
+            network = fm.compile(model, nn.CrossEntropyLoss(), optimizer)
+            for i in range(4):
+                optimizer.param_groups[0]["lr"] *= 1 if i < 2 else 0.5
+                (network._eager_step if threads is None else network.step)(x, y)
+            states = [a for s in optimizer.state_dict()["state"].values() for a in s.values() if hasattr(a, "shape")]
+            found.append([np.asarray(a).tobytes() for a in (*(p.detach() for p in model.parameters()), *states)])
+            assert threads is None or "layer_backward" in dict(map(reversed, network._last_step.program.parts()))
+    finally:
+        fm.set_num_threads(before)
+    assert all(other == found[0] for other in found[1:])
+
+
 @pytest.mark.parametrize(
     ("rows", "results", "wanted"),
     [

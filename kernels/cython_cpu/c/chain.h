@@ -5,8 +5,8 @@
  *     backward   d = ∂loss/∂aₗ    d ← d act'    dwᵢ += d aᵢᵀ    dbᵢ += Σ_rows d    d ← wᵢᵀ d
  *
  * Within a block arrays lie feature by feature, a[feature][row], so vectors run along the rows: layers of 1 or 10 features
- * waste no lane, and weights are read where they are. Denormal numbers are 0: gradients of what is learnt by heart are such. Blocks are
- * summed up in groups, and these in their order; both depend on the shape alone. */
+ * waste no lane, and weights are read where they are. Denormal numbers are 0: gradients of what is learnt by heart are such.
+ * Blocks are summed up in groups, and these in their order; both depend on the shape alone. */
 #ifndef CHAIN_H
 #define CHAIN_H
 
