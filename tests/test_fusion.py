@@ -183,6 +183,29 @@ def test_weights_updated_on_the_way_are_those_of_the_layers(make_optimizer, rows
     assert all(other == found[0] for other in found[1:])
 
 
+@pytest.mark.parametrize(("make_optimizer", "options"), [
+    (lambda p: optim.RMSprop(p, 0.01, momentum=0.9), [("momentum", 0), ("momentum", 0.9)]),
+    (lambda p: optim.SGD(p, 0.1, momentum=0.9), [("momentum", 0), ("momentum", 0.9)]),
+    (lambda p: optim.RMSprop(p, 0.01, centered=True), [("centered", False), ("centered", True)]),
+    (lambda p: optim.Adam(p, 0.01, amsgrad=True), [("amsgrad", False), ("amsgrad", True)]),
+])  # fmt: skip
+def test_options_that_want_other_state_are_seen(make_optimizer, options):
+    x, y = RNG.normal(size=(50, K)).astype(np.float32), LABELS[:50]
+    models, networks = [], []
+    for _ in range(2):
+        fm.manual_seed(0)
+        models.append(nn.Sequential(nn.Linear(K, 16), nn.ReLU(), nn.Linear(16, C)))
+        networks.append(fm.compile(models[-1], nn.CrossEntropyLoss(), make_optimizer(models[-1].parameters())))
+    for name, value in [(None, None), *options, (None, None), *options]:
+        for network, step in zip(networks, (networks[0].step, networks[1]._eager_step)):
+            if name is not None:
+                network.optimizer.param_groups[0][name] = value
+            for _ in range(2):
+                step(x, y)
+        for p, q in zip(*(m.parameters() for m in models)):
+            np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
+
+
 @pytest.mark.parametrize(
     ("rows", "results", "wanted"),
     [

@@ -857,6 +857,18 @@ def test_backward_leaves_gradients_and_updates_nothing(name):
     same({k: t.numpy() for k, t in parts[0].named_buffers()}, {k: t.numpy() for k, t in model.named_buffers()})
 
 
+def test_a_learning_rate_that_is_an_array_may_change_in_place():
+    parts, others = training(Written), training(Written)
+    for _, _, optimizer in (parts, others):
+        optimizer.param_groups[0]["lr"] = np.array(0.01)
+    net, x = fm.compile(*parts), X.astype("f")
+    for _ in range(4):
+        net.step(x, LABELS), plainly(*others, x, LABELS)
+        for _, _, optimizer in (parts, others):
+            optimizer.param_groups[0]["lr"] *= 0.5
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize(("shuffle", "batch_size"), [(True, 4), (False, 5), (True, 100)])
 def test_an_epoch_is_its_steps(name, shuffle, batch_size):

@@ -66,6 +66,36 @@ def test_compiled_and_layer_by_layer_it_learns_the_same(monkeypatch):
         np.testing.assert_array_equal(a, found[1][1][name])
 
 
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), lambda p: optim.Adam(p)])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), lambda a, b: F.mse_loss(a, b)])
+def test_a_forward_of_the_users_is_called_for_every_batch(make, loss):
+    """It may do otherwise in each of them."""
+
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.calls = regression(), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.layers(x)
+
+    model = Branch()
+    quiet(Trainer(model, loss, make(model.parameters())), X, Y, epochs=2, batch_size=10)
+    assert model.calls == 10
+
+
+def test_what_a_callback_exchanges_counts_from_the_next_step_on():
+    found = []
+    for swapped in (True, False):
+        model = regression()
+        t = trainer(model, None if swapped else nn.L1Loss())
+        script = Script(on_epoch_begin=lambda t: setattr(t, "loss_function", nn.L1Loss()))
+        quiet(t, X, Y, epochs=2, seed=0, callbacks=[script])
+        found.append(values(model))
+    assert all(np.array_equal(a, found[1][name]) for name, a in found[0].items())
+
+
 def test_losses_and_parameters_as_in_a_loop_of_torch():
     torch = pytest.importorskip("torch")
     model = regression().double()

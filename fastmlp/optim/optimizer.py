@@ -148,7 +148,7 @@ class Optimizer:
         self._update(group, arrays, grads, states, step)
         changed(params)
         if step == 0:
-            self.state.update(zip(params, states))
+            self.state.update((p, state) for p, state in zip(params, states) if state or p not in self.state)
         if step is not None and "step" in states[0]:
             step += 1
             for state in states:

@@ -8,6 +8,8 @@ from ..autograd import Tensor
 from ..checks import Array
 from ..ops.arrays import Entries
 
+CONSTANT = (bool, int, float, str, tuple, type(None))
+
 
 class Update:
     """The call that updates some parameters.
@@ -30,10 +32,10 @@ class Update:
         self.look_at_options()
 
     def look_at_options(self) -> None:
-        """As they are now. Lists can be changed in place, and NAdam's product goes on: these calls are always new."""
+        """As they are now. Lists and arrays can change in place, and NAdam's product goes on: they are always new."""
         self._options = Entries([(self.group, ("params",))])
-        lists = [name for name, value in self.group.items() if type(value) is list and name != "params"]
-        self.is_always_new = bool(lists) or "mu_product" in self.states[0]
+        changeable = [name for name, value in self.group.items() if type(value) not in CONSTANT and name != "params"]
+        self.is_always_new = "mu_product" in self.states[0] or bool(changeable)
 
     def has_new_options(self) -> bool:
         return self.is_always_new or not self._options.hold()

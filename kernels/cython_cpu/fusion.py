@@ -62,6 +62,16 @@ def left_of(name: str, arguments: tuple[Any, ...], left: list[int] | None) -> tu
     return tuple([a[i] for i in left] if isinstance(a, list) else a for a in arguments)
 
 
+def has_arrays_of(before: tuple[Any, ...], arguments: tuple[Any, ...]) -> bool:
+    """Has an optimizer's call the arrays that it had before? They are also known to the steps that take its options."""
+    for old, new in zip(before, arguments):
+        if isinstance(old, list) != isinstance(new, list):  # a kind of state that is kept or not
+            return False
+        if isinstance(old, list) and (len(old) != len(new) or any(a is not b for a, b in zip(old, new))):
+            return False
+    return True
+
+
 # ------------------------------------------------------------------------------------- the backward of a layer
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from api cimport NO_MEMORY, c_weight_update, kernel
 
 from .chain import chain
-from .fusion import fuse, left_of
+from .fusion import fuse, has_arrays_of, left_of
 from .linear import layer_backward
 
 cnp.import_array()
@@ -67,10 +67,10 @@ cdef class Program:
         return [(step.begin, step.name) for step in self.steps]
 
     def replace(self, Py_ssize_t index, tuple arguments):
-        name = self.calls[index][0]
+        name, before = self.calls[index]
         self.calls[index] = name, arguments
         for i, step in enumerate(self.steps):
-            if step.begin == index and step.name == name:  # it stands alone
+            if step.begin == index and step.name == name and has_arrays_of(before, arguments):  # it stands alone
                 self.recorded[i] = Recorded(name, left_of(name, arguments, step.left), self.slots)
                 self._link()
                 return

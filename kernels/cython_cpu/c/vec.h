@@ -198,8 +198,8 @@ INLINE vec v_over_root(vec a, vec v, real eps) {
     if ((v_lt(v_set(0x1p-120f), d) & v_lt(d, v_set(0x1p120f))) == (vmask)-1) {
         vec q = (vec)_mm512_rcp14_ps(d);
         q = v_fma(v_fma(-d, q, one), q, q);
-        const vec ratio = a * q;
-        return v_fma(v_fma(-ratio, d, a), q, ratio);
+        const vec ratio = a * q, nearer = v_fma(v_fma(-ratio, d, a), q, ratio);
+        return v_sel(v_eq(ratio - ratio, zero), nearer, ratio); /* inf, and NaN, as they are */
     }
 #endif
     return a / (v_sqrt(v) + eps);
