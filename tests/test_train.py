@@ -59,7 +59,7 @@ def test_compiled_and_layer_by_layer_it_learns_the_same(monkeypatch):
         if not compiled:
             monkeypatch.setattr("fastmlp.plan.Network.backward", lambda self, x, y: None)
         history = quiet(t, X, CLASSES, epochs=3, batch_size=16, seed=1)
-        assert (t._network._last_backward is not None) is compiled
+        assert (t._compiled.network._last_backward is not None) is compiled
         found.append((history.history, values(model)))
     assert found[0][0] == found[1][0]
     for name, a in found[0][1].items():

@@ -21,9 +21,9 @@ from ..nn import functional as F
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
-from ..plan import Network
 from ..tape import array_of, wrap
 from .callbacks import Callback, EarlyStopping
+from .compiled import Compiled
 from .diagnose import culprit, culprit_gradient, rows_not_finite
 from .history import History
 from .inference import evaluation, inputs, model_dtype, numbers, predict
@@ -83,7 +83,7 @@ class Trainer:
         self.epoch = self.epochs = self.step = self.steps = self.rows = 0
         self.loss = math.nan  # the mean of the epoch so far
         self.history = History()
-        self._network: Network | None = None  # compiled, of the model, loss and optimizer that are there now
+        self._compiled = Compiled()
 
     # training
 
@@ -141,7 +141,7 @@ class Trainer:
         self.epochs, self.steps, self.rows = int(epochs), len(train), 0
         self._reason: str | None = None
         self._parameters = list(self.model.named_parameters())
-        self._network = None
+        self._compiled = Compiled()
         with evaluation(self.model):  # afterwards; an epoch has its own mode
             try:
                 self._tell(listeners, "on_fit_begin")
@@ -190,7 +190,7 @@ class Trainer:
     def _step(self, x: Any, y: Any) -> tuple[float, Tensor]:
         """One batch. -> its loss, the prediction"""
         buffers = [(m, name, b, b.clone()) for m, name, b in _buffers(self.model)]  # forward may change them
-        compiled = self._compiled(x, y)
+        compiled = self._compiled.backward(self.model, self.loss_function, self.optimizer, x, y)
         if compiled is None:
             self.optimizer.zero_grad()
             prediction = self._prediction(x)
@@ -209,15 +209,6 @@ class Trainer:
             clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         self.optimizer.step()
         return value, prediction
-
-    def _compiled(self, x: Any, y: Any) -> tuple[float, Array] | None:
-        """The loss, the prediction and the gradients by a compiled network; None where the layers must be called."""
-        parts = self.model, self.loss_function, self.optimizer
-        network = self._network
-        if network is None or any(a is not b for a, b in zip((network.model, network.loss, network.optimizer), parts)):
-            network = self._network = Network(*parts)
-            self._may_compile = _does_what_its_layers_do(self.model, self.optimizer)
-        return network.backward(x, y) if self._may_compile else None
 
     def _prediction(self, x: Any) -> Tensor:
         prediction = self.model(x)
@@ -370,19 +361,6 @@ def _check_optimizer(optimizer: Any, model: Module) -> None:
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("optimizer: none of its parameters is one of the model")
-
-
-def _does_what_its_layers_do(model: Module, optimizer: Optimizer) -> bool:
-    """Is the model made of fastmlp's own modules alone, with all that it learns in the optimizer?
-
-    A forward of the user's may do otherwise in each call, and expects to be called; and other parameters have
-    gradients, too, that count where gradients are clipped.
-    """
-    own = f"{Module.__module__.rpartition('.')[0]}."
-    if any(not type(m).__module__.startswith(own) or "forward" in m.__dict__ for m in model.modules()):
-        return False
-    learnt = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return all(id(p) in learnt for p in model.parameters() if p.requires_grad)
 
 
 def _check_callbacks(callbacks: Any) -> None:
