@@ -7,6 +7,8 @@ from libc.string cimport memset
 
 import numpy as np
 
+from fastmlp.kernels.contract import REDUCTIONS
+
 from api cimport MAX_CHAIN as MOST, CHAIN_BYTES as BYTES
 from api cimport as_activation, c_chain, c_chain_layer, data_or_null, is_double, run, table_t, tables
 
@@ -15,11 +17,10 @@ cdef table_t *table = tables()
 
 MAX_CHAIN = MOST      # layers
 CHAIN_BYTES = BYTES   # that a thread has for all arrays of some rows
-REDUCTIONS = ("none", "mean", "sum")
 
 
-# layers: (w, b, act, params, dw, db) of each. first: of them that learns. y: what the last one gives, or None. loss: the kernel "cross_entropy" or
-# "elementwise_loss", with its arguments by name. unit_target, unit_output: must be in 0..1.
+# layers: (w, b, act, params, dw, db) of each. first: of them that learns. y: what the last one gives, or None. loss: the
+# kernel "cross_entropy" or "elementwise_loss", with its arguments by name. unit_target, unit_output: must be in 0..1.
 def chain(
     cnp.ndarray x, list layers, Py_ssize_t first, cnp.ndarray y, str loss, dict arguments, bint unit_target, bint unit_output,
     list record=None,

@@ -55,7 +55,7 @@ def fuse(calls: Sequence[Call], results: Sequence[np.ndarray] | None) -> list[St
     return steps
 
 
-def left_of(name: str, arguments: tuple[Any, ...], left: list[int] | None) -> tuple[Any, ...]:
+def left_of(arguments: tuple[Any, ...], left: list[int] | None) -> tuple[Any, ...]:
     """An optimizer's arguments, for these of its parameters."""
     if left is None:
         return arguments
@@ -83,18 +83,17 @@ def _fuse_backwards(steps: list[Step], wanted: set[int]) -> None:
         if step.name != "linear_backward":
             continue
         below = _below(steps, named, at, wanted)
-        update = updates.get(id(named[at]["dw"])) if id(named[at]["dw"]) not in wanted else None
-        if below is None and (update is None or named[at]["accumulate"]):
-            continue
-        step.name, step.arguments = "layer_backward", (step.arguments, below, None)
-        if update is not None and not named[at]["accumulate"]:
-            place, position, arrays = update
-            step.arguments = (step.arguments[0], below, (steps[place].name, arrays))
-            step.options_of = place
-            left = steps[place].left or range(len(named[place]["params"]))
-            steps[place].left = [i for i in left if i != position]
+        dw, update = named[at]["dw"], None
+        if id(dw) in updates and id(dw) not in wanted and not named[at]["accumulate"]:
+            step.options_of, position, arrays = updates[id(dw)]
+            optimizer = steps[step.options_of]
+            update = optimizer.name, arrays
+            left = range(len(named[step.options_of]["params"])) if optimizer.left is None else optimizer.left
+            optimizer.left = [i for i in left if i != position]
+        if below is not None or update is not None:
+            step.name, step.arguments = "layer_backward", (step.arguments, below, update)
     for step in steps:
-        step.arguments = left_of(step.name, step.arguments, step.left)
+        step.arguments = left_of(step.arguments, step.left)
 
 
 def _updates(steps: list[Step], named: list[Named]) -> dict[int, tuple[int, int, tuple[Any, ...]]]:

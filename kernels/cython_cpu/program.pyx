@@ -20,6 +20,16 @@ cdef struct call:
     void *arguments
 
 
+# Runs the calls until one of them ends it, with a status that is not 0. last: the one that ran last.
+cdef int run_all(const call *calls, Py_ssize_t count, Py_ssize_t *last) noexcept nogil:
+    cdef int status = 0
+    last[0] = -1
+    while status == 0 and last[0] + 1 < count:
+        last[0] += 1
+        status = calls[last[0]].function(calls[last[0]].arguments)
+    return status
+
+
 FUSED = {"chain": chain, "layer_backward": layer_backward}
 
 
@@ -55,7 +65,11 @@ cdef class Program:
     cdef list places       # of each slot: a bytearray of the places where its address stands
 
     def __init__(self, calls, slots, results=None):
+        cdef Py_ssize_t slot
         self.calls, self.slots, self.results = list(calls), list(slots), results
+        self.sizes = bytearray(len(self.slots) * sizeof(Py_ssize_t))
+        for slot in range(len(self.slots)):
+            (<Py_ssize_t *><char *>self.sizes)[slot] = self.slots[slot].nbytes
         self._record()
 
     cdef _record(self):
@@ -71,7 +85,7 @@ cdef class Program:
         self.calls[index] = name, arguments
         for i, step in enumerate(self.steps):
             if step.begin == index and step.name == name and has_arrays_of(before, arguments):  # it stands alone
-                self.recorded[i] = Recorded(name, left_of(name, arguments, step.left), self.slots)
+                self.recorded[i] = Recorded(name, left_of(arguments, step.left), self.slots)
                 self._link()
                 return
         self._record()
@@ -82,9 +96,6 @@ cdef class Program:
         cdef uintptr_t place
         self.table = bytearray(len(self.recorded) * sizeof(call))
         self.places = [bytearray() for _ in self.slots]
-        self.sizes = bytearray(len(self.slots) * sizeof(Py_ssize_t))
-        for slot in range(len(self.slots)):
-            (<Py_ssize_t *><char *>self.sizes)[slot] = self.slots[slot].nbytes
         cdef call *calls = <call *><char *>self.table
         for i, recorded in enumerate(self.recorded):
             calls[i].function = <kernel *>recorded.function
@@ -143,10 +154,7 @@ cdef class Program:
                 if done > 0:
                     for c in range(counted):
                         counts[c][0] += 1
-                i = 0
-                while status == 0 and i < count:
-                    status = calls[i].function(calls[i].arguments)
-                    i += 1
+                status = run_all(calls, count, &i)
                 if status != 0:
                     break
                 total += (<double *>value)[0] if is_double else (<float *>value)[0]
@@ -168,11 +176,8 @@ cdef class Program:
                 raise TypeError(f"run: expected an array of {sizes[i]} bytes, got {type(array).__name__}")
         for i in range(len(arrays)):
             self._put(i, cnp.PyArray_DATA(<cnp.ndarray>arrays[i]))
-        i = -1
         with nogil:
-            while status == 0 and i + 1 < count:
-                i += 1
-                status = calls[i].function(calls[i].arguments)
+            status = run_all(calls, count, &i)
         if status == NO_MEMORY:
             raise MemoryError("no memory for scratch")
         return -1 if status == 0 else self.steps[i].begin
