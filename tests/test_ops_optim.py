@@ -55,6 +55,17 @@ def test_sgd_with_lists_of_one_number():
     np.testing.assert_allclose([p, buffer], [1 - 0.1 * 0.5 - 0.1 * 0.95, 0.95], rtol=1e-15)
 
 
+@pytest.mark.parametrize("name", ["adam", "nadam", "rmsprop", "adagrad", "radam"])
+@pytest.mark.parametrize("eps", [0.0, 1e-30])
+def test_gradients_whose_squares_vanish_move_a_parameter_no_further_than_others(name, eps):
+    g = np.array([0, 1e-25, -1e-21, 1e-19, 1e-10, 1], np.float32)
+    given = [[np.zeros_like(g)], [g], *([np.zeros_like(g)] for _ in range(STATE[name]))]
+    step(name, given, lr=0.5, eps=eps, **({"step": 50} if name == "radam" else {}))
+    moved = np.abs(given[0][0])
+    assert (moved <= 1.001 * moved[-1]).all(), moved
+    assert moved[0] == 0
+
+
 def test_nadam_returns_the_product_for_the_next_call():
     given = lists("nadam")
     product = step("nadam", given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from ..optim import Optimizer
 from ..tape import array_of, look_at, wrap
 from .explain import explain
 from .lower import Gradients
-from .plans import Prediction, Refusal, Step
+from .plans import Prediction, Predictor, Refusal, Step
 from .saved import Chain, chain_of, tree_of
 from .trace import NotAChain, NotYet, input_shape, trace
 from .watch import Watch
@@ -31,7 +30,7 @@ REPEATED = 256  # steps in native code, before an interrupt is heard
 MANY = 32  # plans that are kept, for inputs of so many shapes
 
 
-class Network:
+class Network(Predictor):
     """What `fastmlp.compile` gives.
 
     The model's parameters, buffers and modes, and the optimizer's options and state are looked at in each call: whoever
@@ -65,13 +64,12 @@ class Network:
         self._forget()
 
     def _forget(self) -> None:
-        self._lock = threading.RLock()
+        Predictor.__init__(self)
         self._steps: dict[Any, Step | Refusal] = {}
         self._backwards: dict[Any, Step | Refusal] = {}  # steps without their update
         self._predictions: dict[Any, Prediction | Refusal] = {}
         self._last_step: Step | None = None  # those that ran last
         self._last_backward: Step | None = None
-        self._last_prediction: Prediction | None = None
         self._gradients: dict[Tensor, Array] = {}  # the sums so far, where several steps make an update
         self._summed = 0  # so many steps
         self.reason: str | None = None  # why the layers run one by one, if they do
@@ -234,22 +232,13 @@ class Network:
 
     # -------------------------------------------------------------------------------------------------- using
 
-    def predict(self, x: Any, out: Array | None = None) -> Any:
-        """What the model says to x (m, ...), in evaluation mode: (m, ...), an array for an array, else a Tensor.
-
-        out: an array to write it into, and to return. More than 1024 rows are taken in parts: this rounds otherwise.
-        """
-        with self._lock:
-            plan = self._last_prediction
-            y = None if plan is None else plan.attempt(x, out)
-            if y is not None:
-                return y
-            xa = _array(x)
-            if xa.ndim > 0 and len(xa) > ROWS:
-                y = self._predict_in_parts(x, xa, out)
-            else:
-                plan = self._prediction_plan(xa)
-                y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
+    def _predict(self, x: Any, out: Array | None) -> Any:
+        xa = _array(x)
+        if xa.ndim > 0 and len(xa) > ROWS:
+            y = self._predict_in_parts(x, xa, out)
+        else:
+            plan = self._prediction_plan(xa)
+            y = self._eager_prediction(x, out) if plan is None else plan.run(xa, out)
         return y if out is not None or not isinstance(x, Tensor) else wrap(y)
 
     def _predict_in_parts(self, x: Any, xa: Array, out: Array | None) -> Array:
@@ -339,7 +328,7 @@ class Network:
     def __setattr__(self, name: str, value: Any) -> None:
         """Another model, loss, optimizer or option: the plans are made anew."""
         object.__setattr__(self, name, value)
-        if not name.startswith("_") and name != "reason" and "_lock" in self.__dict__:
+        if not name.startswith("_") and name != "reason" and "_steps" in self.__dict__:
             self._forget()
 
     def __getstate__(self) -> dict[str, Any]:

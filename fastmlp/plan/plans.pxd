@@ -29,3 +29,8 @@ cdef class Prediction:
     cpdef bint is_fresh(self) except -1
     cpdef attempt(self, x, out)
     cpdef run(self, x, out)
+
+
+cdef class Predictor:
+    cdef public object _lock
+    cdef public Prediction _last_prediction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -237,6 +238,28 @@ class Prediction:
         y = output(out, like.shape, like.dtype, (x,))
         y[...] = self.run(x, None)
         return y
+
+
+class Predictor:
+    """What predicts, as fast as it can: the first thing that `Network.predict` does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._last_prediction: Prediction | None = None  # the one that ran last
+
+    def predict(self, x: Any, out: Array | None = None) -> Any:
+        """What the model says to x (m, ...), in evaluation mode: (m, ...), an array for an array, else a Tensor.
+
+        out: an array to write it into, and to return. More than 1024 rows are taken in parts: this rounds otherwise.
+        """
+        with self._lock:
+            plan = self._last_prediction
+            y = None if plan is None else plan.attempt(x, out)
+            return self._predict(x, out) if y is None else y
+
+    def _predict(self, x: Any, out: Array | None) -> Any:
+        """The same, where the plan that ran last does not serve."""
+        raise NotImplementedError
 
 
 class Refusal:

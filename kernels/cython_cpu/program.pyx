@@ -30,6 +30,20 @@ cdef int run_all(const call *calls, Py_ssize_t count, Py_ssize_t *last) noexcept
     return status
 
 
+cdef enum: SHORT_BYTES = 65536  # some microseconds
+
+
+cdef Py_ssize_t bytes_of(list calls) except -1:
+    """Of the arrays that the calls take."""
+    cdef Py_ssize_t total = 0
+    for _, arguments in calls:
+        for item in arguments:
+            for a in item if isinstance(item, list) else (item,):
+                if isinstance(a, cnp.ndarray):
+                    total += cnp.PyArray_NBYTES(<cnp.ndarray>a)
+    return total
+
+
 FUSED = {"chain": chain, "layer_backward": layer_backward}
 
 
@@ -62,6 +76,7 @@ cdef class Program:
     cdef list steps, recorded  # what fusion.py makes of the calls
     cdef bytearray table   # of `call`
     cdef bytearray sizes   # of each slot, in bytes
+    cdef bint is_short     # is it over before another thread would have got the GIL?
     cdef list places       # of each slot: a bytearray of the places where its address stands
 
     def __init__(self, calls, slots, results=None):
@@ -70,6 +85,7 @@ cdef class Program:
         self.sizes = bytearray(len(self.slots) * sizeof(Py_ssize_t))
         for slot in range(len(self.slots)):
             (<Py_ssize_t *><char *>self.sizes)[slot] = self.slots[slot].nbytes
+        self.is_short = bytes_of(self.calls) <= SHORT_BYTES
         self._record()
 
     cdef _record(self):
@@ -176,8 +192,11 @@ cdef class Program:
                 raise TypeError(f"run: expected an array of {sizes[i]} bytes, got {type(array).__name__}")
         for i in range(len(arrays)):
             self._put(i, cnp.PyArray_DATA(<cnp.ndarray>arrays[i]))
-        with nogil:
+        if self.is_short:
             status = run_all(calls, count, &i)
+        else:
+            with nogil:
+                status = run_all(calls, count, &i)
         if status == NO_MEMORY:
             raise MemoryError("no memory for scratch")
         return -1 if status == 0 else self.steps[i].begin

@@ -36,6 +36,12 @@ def mean_square(square_avg, g, keep):
     square_avg += (1 - keep) * g * g
 
 
+def root(v):
+    """sqrt(v), where v counts as the least normal number if it is less: averages of squares that small may be flushed
+    to 0, and what is divided by the root must not become infinite by that."""
+    return np.sqrt(np.maximum(v, np.finfo(v.dtype).tiny))
+
+
 def count_of(step):
     """The number, which may stand in an array (1,)."""
     return np.asarray(step).item()
@@ -71,7 +77,7 @@ def adam(
         mean_square(v, g, beta2)
         if top is not None:
             top[...] = np.maximum(top, v)
-        p -= lr / bias1 * m / (np.sqrt(v if top is None else top) / bias2**0.5 + eps)
+        p -= lr / bias1 * m / (root(v if top is None else top) / bias2**0.5 + eps)
 
 
 @np.errstate(all="ignore")
@@ -84,7 +90,7 @@ def rmsprop(
         mean_square(v, g, alpha)
         if m is not None:
             lerp(m, g, 1 - alpha)
-        g = g / (np.sqrt(v if m is None else v - m * m) + eps)
+        g = g / (root(v if m is None else v - m * m) + eps)
         if momentum:
             buffer[...] = momentum * buffer + g
             g = buffer
@@ -98,7 +104,7 @@ def adagrad(grads, lr, lr_decay, weight_decay, eps, maximize, step, params, stat
     for p, grad, v in each(params, grads, state_sums):
         g = gradient(p, grad, weight_decay, maximize)
         v += g * g
-        p -= lr * g / (np.sqrt(v) + eps)
+        p -= lr * g / (root(v) + eps)
 
 
 @np.errstate(all="ignore")
@@ -122,7 +128,7 @@ def nadam(
         g = decayed_gradient(p, grad, lr, weight_decay, decoupled_weight_decay, maximize)
         lerp(m, g, 1 - beta1)
         mean_square(v, g, beta2)
-        denominator = np.sqrt(v / bias2) + eps
+        denominator = root(v) / bias2**0.5 + eps
         p -= lr * (1 - mu) / (1 - mu_product) * g / denominator
         p -= lr * mu_next / (1 - mu_product * mu_next) * m / denominator
 
@@ -142,6 +148,6 @@ def radam(
         mean_square(v, g, beta2)
         if rho > 5:
             rectified = ((rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho)) ** 0.5
-            p -= lr / bias1 * m * (bias2**0.5 / (np.sqrt(v) + eps)) * rectified
+            p -= lr / bias1 * m * (bias2**0.5 / (root(v) + eps)) * rectified
         else:
             p -= lr / bias1 * m

@@ -44,11 +44,12 @@ static void derive_block(const struct linear_backward *b, ptrdiff_t at, real *dz
             for (ptrdiff_t j = 0; j < width; j++) sums[j] += dy[j];
 }
 
-/* The same for the columns from c on of `rows` rows from `row`, with db[j] += Σ_i dz[i][c + j]. dz points to the first of the
- * rows; it or db may be NULL. Narrow rows are taken several together, as if they were one. */
-static void derive_strip(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c, real *dz, real *db) {
+/* The same for `width` columns from c on of `rows` rows from `row`, with db[j] += Σ_i dz[i][c + j]. dz points to the first of the
+ * rows; it or db may be NULL. Narrow rows are taken several together, as if they were one; these must be taken whole. */
+static void derive_strip(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, real *dz,
+                         real *db) {
     const ptrdiff_t n = b->n, together = n < STRIP ? STRIP / n : 1, odd = rows % together, even = rows - odd;
-    const ptrdiff_t width = least(STRIP, n - c), at = row * n + c;
+    const ptrdiff_t at = row * n + c;
     real sums[STRIP] = {0}, *to = dz ? dz + c : NULL, *rest = dz ? to + even * n : NULL;
     derive_block(b, at, to, db ? sums : NULL, together * n, even / together, together * width);
     if (odd) derive_block(b, at + even * n, rest, db ? sums : NULL, n, odd, width);
@@ -59,7 +60,7 @@ static void derive_strip(const struct linear_backward *b, ptrdiff_t row, ptrdiff
 
 /* All columns. */
 static void derive(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, real *dz, real *db) {
-    for (ptrdiff_t c = 0; c < b->n; c += STRIP) derive_strip(b, row, rows, c, dz, db ? db + c : NULL);
+    for (ptrdiff_t c = 0; c < b->n; c += STRIP) derive_strip(b, row, rows, c, least(STRIP, b->n - c), dz, db ? db + c : NULL);
 }
 
 /* to[] (+)= Σ of `count` sums of `size` reals, in their order; they lie `apart` */
@@ -95,13 +96,18 @@ static void make_dx(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t ro
                               .finish = below.saved ? derive_below : NULL, .with = &below, .share = share});
 }
 
-/* dw (n, k) (+)= dzᵀ (n, rows) · x (rows, k), or its transpose if vectors along n waste fewer lanes */
+/* Is dw made as its transpose, since vectors along n waste fewer lanes, so many fewer that it pays to turn it? */
+INLINE int makes_dw_turned(const struct linear_backward *b) {
+    return 7 * round_up(b->n, VLEN) * b->k < 6 * round_up(b->k, VLEN) * b->n;
+}
+
+/* dw (n, k) (+)= dzᵀ (n, rows) · x (rows, k), or its transpose */
 static struct matmul dw_product(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, real *dw,
                                 int add, int share) {
     const struct operand dz_t = {dz, 1, b->n}, x = {(const real *)b->x.data + row * b->x.row, b->x.row, b->x.col};
     struct matmul j = {.m = b->n, .k = rows, .n = b->k, .s = dz_t, .v = x, .c = dw, .c_row = b->k, .c_col = 1, .add = add,
                        .share = share};
-    if (round_up(b->n, VLEN) * b->k < round_up(b->k, VLEN) * b->n)
+    if (makes_dw_turned(b))
         j.m = b->k, j.n = b->n, j.s = (struct operand){x.data, x.col, x.row}, j.c_row = 1, j.c_col = b->k,
         j.v = (struct operand){dz, b->n, 1};
     return j;
@@ -135,8 +141,8 @@ struct wide {
     const struct linear_backward *b;
     ptrdiff_t run;   /* rows whose sum is one chain */
     real *dz, *sums; /* (m, n), and (n) of each run; either may be NULL */
+    real *turned;    /* room for dzᵀ, or NULL */
     struct matmul dw;
-    ptrdiff_t dw_tasks;
 };
 
 /* A run of rows of dz. By rows, so that threads write no line of the cache together, and dx finds its rows of dz where they
@@ -148,30 +154,65 @@ static void derive_task(void *job, ptrdiff_t index) {
     derive(w->b, row, least(w->run, w->b->m - row), w->dz + row * n, sums);
 }
 
-/* Part of dw; or, of the last tasks, columns of db, where dz is given: the same sums as those of derive_task() together. */
-static void weights_task(void *job, ptrdiff_t index) {
-    struct wide *w = job;
-    if (index < w->dw_tasks) {
-        matmul_task(&w->dw, index);
-        return;
-    }
+/* db[c..end], where dz is given: the same sums as those of derive_task() together. */
+static void sum_columns(const struct wide *w, ptrdiff_t c, ptrdiff_t end) {
     const struct linear_backward *b = w->b;
-    const ptrdiff_t c = (index - w->dw_tasks) * STRIP, width = least(STRIP, b->n - c);
-    real total[STRIP] = {0}, *db = (real *)b->db + c;
-    if (b->accumulate) memcpy(total, db, (size_t)width * sizeof(real));
-    for (ptrdiff_t row = 0; row < b->m; row += w->run) {
-        real sums[STRIP] = {0};
-        derive_strip(b, row, least(w->run, b->m - row), c, NULL, sums);
-        for (ptrdiff_t j = 0; j < width; j++) total[j] += sums[j];
+    for (; c < end; c += STRIP) {
+        const ptrdiff_t width = least(STRIP, end - c);
+        real total[STRIP] = {0}, *db = (real *)b->db + c;
+        if (b->accumulate) memcpy(total, db, (size_t)width * sizeof(real));
+        for (ptrdiff_t row = 0; row < b->m; row += w->run) {
+            real sums[STRIP] = {0};
+            derive_strip(b, row, least(w->run, b->m - row), c, width, NULL, sums);
+            for (ptrdiff_t j = 0; j < width; j++) total[j] += sums[j];
+        }
+        memcpy(db, total, (size_t)width * sizeof(real));
     }
-    memcpy(db, total, (size_t)width * sizeof(real));
+}
+
+/* Part of dw; and if dz is given, the part of db that belongs to the first column or row of it. To each thread its own: with
+ * tasks only for db, another thread would have a weight and its state than in the step before, and fetch them from its cache. */
+static void weights_task(void *job, ptrdiff_t index) {
+    const struct wide *w = job;
+    const struct linear_backward *b = w->b;
+    matmul_task((void *)&w->dw, index);
+    if (!b->db || w->sums) return;
+    const struct part p = part_of(&w->dw, index);
+    if (b->n < STRIP) {
+        if (index == 0) sum_columns(w, 0, b->n);
+    } else if (makes_dw_turned(b)) {
+        if (p.row == 0) sum_columns(w, p.column, p.column + p.cols);
+    } else {
+        if (p.column == 0) sum_columns(w, p.row, p.row_end);
+    }
+}
+
+/* dzᵀ (n, m), for dw if strips of dz are too large for the caches. Its rows are an odd number of lines apart, so that those of a
+ * strip fall into different sets. */
+enum { MANY_TURNED = 262144 };
+struct turned { const real *dz; real *to; ptrdiff_t m, n, row; };
+INLINE ptrdiff_t turned_row(ptrdiff_t m) { return round_up(m, 2 * LINE) + LINE; }
+INLINE int turns_dz(const struct linear_backward *b) {
+    return b->dw && b->m >= STRIP && b->m * b->n >= MANY_TURNED && !makes_dw_turned(b);
+}
+static void turn_task(void *job, ptrdiff_t index) {
+    const struct turned *t = job;
+    const ptrdiff_t c = index * STRIP, cols = least(STRIP, t->n - c);
+    for (ptrdiff_t i = 0; i < t->m; i += STRIP)
+        turn(t->dz + i * t->n + c, t->n, t->to + c * t->row + i, t->row, (int)least(STRIP, t->m - i), (int)cols);
 }
 
 static void make_weights(struct wide *w, const real *dz, int share) {
     const struct linear_backward *b = w->b;
     struct weights update;
+    ptrdiff_t tasks = 0;
     if (b->dw) {
         w->dw = dw_product(b, 0, b->m, dz, b->dw, b->accumulate, share);
+        if (w->turned) {
+            struct turned t = {dz, w->turned, b->m, b->n, turned_row(b->m)};
+            pool_run(turn_task, &t, parts(b->n, STRIP), share);
+            w->dw.s = (struct operand){t.to, t.row, 1};
+        }
         if (b->update) {
             update = (struct weights){&b->update->one, rules[b->update->optimizer](b->update->options, &b->update->one)};
             w->dw.finish = update_weights, w->dw.with = &update, w->dw.consumed = 1;
@@ -180,21 +221,22 @@ static void make_weights(struct wide *w, const real *dz, int share) {
                 if (update.one->state[q] && at < AHEADS - 1) w->dw.ahead[at++] = update.one->state[q];
         }
         if (prefers_outer(&w->dw)) multiply(&w->dw);
-        else w->dw_tasks = matmul_tasks(&w->dw);
+        else tasks = matmul_tasks(&w->dw);
     }
-    const ptrdiff_t db_tasks = b->db && !w->sums ? parts(b->n, STRIP) : 0;
-    if (w->dw_tasks + db_tasks) pool_run(weights_task, w, w->dw_tasks + db_tasks, b->dw ? w->dw.share : share);
+    if (tasks) pool_run(weights_task, w, tasks, w->dw.share);
+    else if (b->db && !w->sums) sum_columns(w, 0, b->n);
 }
 
 static int wide(const struct linear_backward *b, int share) {
     struct wide job = {.b = b, .run = least(MAX_RUN, parts(b->m, GROUPS))};
     if (job.run < MIN_RUN) job.run = MIN_RUN;
-    const int derived = b->act.code != ACT_identity && b->m && b->n;
-    real *scratch = NULL;
+    const ptrdiff_t tasks = parts(b->m, job.run), elements = b->m * b->n;
+    const int derived = b->act.code != ACT_identity && elements;
+    const ptrdiff_t own = derived ? elements + (b->db ? tasks * b->n : 0) : 0, turned = turns_dz(b) ? b->n * turned_row(b->m) : 0;
+    real *const scratch = own + turned ? malloc((size_t)(own + turned) * sizeof(real)) : NULL;
+    if (own + turned && !scratch) return NO_MEMORY;
+    if (turned) job.turned = scratch + own;
     if (derived) {
-        const ptrdiff_t tasks = parts(b->m, job.run), elements = b->m * b->n;
-        scratch = malloc((size_t)(elements + (b->db ? tasks * b->n : 0)) * sizeof(real));
-        if (!scratch) return NO_MEMORY;
         job.dz = scratch;
         if (b->db) job.sums = scratch + elements;
         pool_run(derive_task, &job, tasks, elements >= MANY_DZ ? share : 0);

@@ -4,7 +4,9 @@
 
 #include "matmul.h"
 
-/* Columns to a tile of so many rows: rows × columns accumulators, a load for each row and column at every step. */
+/* Columns to a tile of so many rows: rows × columns accumulators, a load for each row and column at every step. A single row of
+ * few terms, where summing up costs most, takes WIDE columns. */
+enum { WIDE = 16, WIDE_TERMS = 8 * VLEN };
 #if defined(ISA_AVX512) || defined(ISA_NEON)
 enum { DOT_ROWS = 4 };
 static const int dot_cols[DOT_ROWS + 1] = {0, 8, 12, 8, 6};
@@ -15,7 +17,7 @@ static const int dot_cols[DOT_ROWS + 1] = {0, 8, 6, 4};
 #define EACH_DOT(DO) DO(1, 8) DO(2, 6) DO(3, 4)
 #endif
 
-enum { DOT_BLOCK = 48 }; /* a multiple of every dot_cols */
+enum { DOT_BLOCK = 48 }; /* a multiple of every number of columns */
 
 /* Lane i of the result is the sum of a[i]'s lanes: log2(VLEN) rounds of zip and add, in a fixed order. */
 INLINE void v_fold(vec *a, const int half) {
@@ -41,7 +43,7 @@ struct dot { /* x (m, k) and w (n, k) with contiguous rows */
 INLINE void dot_tile(const int rows, const int cols, const struct dot *d, const real *x, const real *w,
                      const real *bias, real *c, int valid, real floor) {
     enum { SUMS = 24 + VLEN };
-    const real *wj[12];
+    const real *wj[WIDE];
     UNROLL for (int j = 0; j < cols; j++) wj[j] = w + (j < valid ? j : valid - 1) * d->w_row;
     vec acc[SUMS];
     UNROLL for (int q = 0; q < rows * cols; q++) acc[q] = v_set(0);
@@ -89,10 +91,11 @@ INLINE void dot_tile(const int rows, const int cols, const struct dot *d, const 
 
 typedef void dot_fn(const struct dot *, const real *, const real *, const real *, real *, int, real);
 #define DOT(rows, cols)                                                                                    \
-    static void dot_##rows(const struct dot *d, const real *x, const real *w, const real *bias, real *c, int valid, \
+    static void dot_##rows##x##cols(const struct dot *d, const real *x, const real *w, const real *bias, real *c, int valid, \
                            real floor) { dot_tile(rows, cols, d, x, w, bias, c, valid, floor); }
 EACH_DOT(DOT)
-#define DOT_ENTRY(rows, cols) dot_##rows,
+DOT(1, 16)
+#define DOT_ENTRY(rows, cols) dot_##rows##x##cols,
 static dot_fn *const dots[DOT_ROWS] = {EACH_DOT(DOT_ENTRY)};
 
 static void dot_task(void *job, ptrdiff_t index) {
@@ -103,10 +106,12 @@ static void dot_task(void *job, ptrdiff_t index) {
     for (ptrdiff_t block = begin; block < end; block += DOT_BLOCK) /* of w, which stays in the cache */
         for (ptrdiff_t i = 0; i < d->m; i += strip) {
             const ptrdiff_t rows = least(strip, d->m - i), stop = least(block + DOT_BLOCK, end);
-            for (ptrdiff_t j = block; j < stop; j += dot_cols[rows])
-                dots[rows - 1](d, d->x + i * d->x_row, d->w + j * d->w_row,
+            const int is_wide = rows == 1 && d->k <= WIDE_TERMS, cols = is_wide ? WIDE : dot_cols[rows];
+            dot_fn *const tile = is_wide ? dot_1x16 : dots[rows - 1];
+            for (ptrdiff_t j = block; j < stop; j += cols)
+                tile(d, d->x + i * d->x_row, d->w + j * d->w_row,
                                d->bias ? d->bias + i * d->bias_row + j * d->bias_col : NULL,
-                               d->c + i * d->c_row + j * d->c_col, (int)least(dot_cols[rows], stop - j), floor);
+                               d->c + i * d->c_row + j * d->c_col, (int)least(cols, stop - j), floor);
         }
     if (!d->y) return;
     const ptrdiff_t at = begin * d->c_col;

@@ -8,8 +8,9 @@
  *       the activation, or what else there is to do, over the strips just written, while they are in the cache
  *
  * the loop order of Goto & van de Geijn 2008, but nothing is copied without need: the tile reads S through any row stride,
- * unless that is a bad one for the caches, and V's rows too, if they are contiguous and few strips use them. A C whose columns
- * are contiguous is made tile by tile in scratch, and turned. */
+ * unless that is a bad one for the caches, and V's rows too, if they are contiguous and few strips use them. What is copied and
+ * need not be turned, the first tiles copy on their way. A C whose columns are contiguous is made tile by tile in scratch, and
+ * turned. */
 #ifndef MATMUL_H
 #define MATMUL_H
 
@@ -57,6 +58,7 @@ struct matmul {
     int share; /* as pool_run() takes it */
     /* chosen by plan(), or by outer() */
     int vectors, pack_s, pack_v, stream;
+    int copies_s; /* is S, where packed, copied on the way of the first tile, from a cache? Long runs are quicker from memory. */
     ptrdiff_t row_block, row_blocks, group_rows; /* of a block; blocks of a group; rows of a group */
     ptrdiff_t col_block, col_blocks, k_block;
     ptrdiff_t depth;         /* of panels and strips: a block of k, or several */
@@ -90,6 +92,7 @@ struct panels {
     _Alignas(64) real rows[SPARE_BYTES / sizeof(real)]; /* rows of a C that is consumed; or what chain.h needs */
     uint64_t job;
     ptrdiff_t column, k; /* which block of V is in v */
+    int is_new;          /* are its whole panels still to be copied, on the way of the first strip? */
     ptrdiff_t end;       /* the first row beyond the strips of S in s */
 };
 _Static_assert(sizeof(struct panels) <= SCRATCH_BYTES, "pool_scratch() is too small");
@@ -115,8 +118,9 @@ static void plan(struct matmul *j) {
     const ptrdiff_t threads = j->share > 0 ? pool_threads() : 1, wanted = threads > 1 ? 4 * threads : 1;
 
     /* What is consumed goes on to arrays as large as C, best in runs as long as its rows. */
-    const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, j->consumed ? tile : STRIPS * tile);
-    const ptrdiff_t most = j->consumed && j->k < K_BLOCK ? V_BLOCK / (j->k > 64 ? j->k : 64) / width * width : MAX_COLS;
+    const int one_block = j->k <= K_BLOCK; /* if not, a task copies V once for each block of k, and should have many rows */
+    const ptrdiff_t tile = tile_rows(j->vectors), by_rows = parts(j->m, (j->consumed ? 1 : one_block ? 2 : STRIPS) * tile);
+    const ptrdiff_t most = one_block ? V_BLOCK / (j->k > 64 ? j->k : 64) / width * width : MAX_COLS;
     j->col_block = most > width ? most : width;
     while (j->col_block > width && by_rows * parts(j->n, j->col_block) < wanted) j->col_block /= 2;
     j->col_blocks = parts(j->n, j->col_block);
@@ -142,6 +146,7 @@ static void plan(struct matmul *j) {
     /* a C that has to be turned is turned less often if tiles take several blocks of k in one go */
     const ptrdiff_t room = least(V_BLOCK / round_up(least(j->n, j->col_block), width), S_BLOCK / tile - VLEN);
     j->depth = j->c_col != 1 && room > j->k_block ? room / j->k_block * j->k_block : j->k_block;
+    j->copies_s = j->s.row == 1 && j->depth == j->k_block && j->k * j->s.col <= 8 * V_BLOCK;
     j->strips = least(STRIPS, S_BLOCK / STRIP_SPACE(j->strip, j->depth));
     j->consumed = j->consumed && j->k <= j->depth && j->c_col == 1 && !j->add;
 }
@@ -155,6 +160,9 @@ INLINE void give_strip(const struct matmul *j, struct panels *own, struct tile *
     } else if (j->s.col == 1) {
         t->s = own->s, t->s_row = depth + VLEN, t->s_col = 1;
         for (ptrdiff_t r = 0; r < rows; r++) memcpy(own->s + r * t->s_row, from + r * j->s.row, depth * sizeof(real));
+    } else if (j->copies_s) {
+        t->s = from, t->s_row = 1, t->s_col = j->s.col;
+        t->s_copy = i + round_up(rows, VLEN) <= j->m ? own->s : NULL;
     } else if (j->s.row == 1) {
         if (i < own->end) {
             t->s += STRIP_SPACE(j->strip, depth);
@@ -188,12 +196,13 @@ static void give_panels(const struct matmul *j, struct panels *own, ptrdiff_t co
     real *to = own->v;
     ptrdiff_t c = 0;
     if (j->v.col == 1) {
-        if (j->pack_v) pack_panels(from, j->v.row, to, width, k, whole), to += whole * k;
+        if (j->pack_v) to += whole * k;
         c = whole;
     }
     for (; c < cols; c += width, to += width * k)
         pack_panel(from + c * j->v.col, j->v.row, j->v.col, to, (int)panel_width(j, cols, c), k, (int)least(cols - c, width));
     own->job = j->number, own->column = column, own->k = p;
+    own->is_new = j->pack_v && j->v.col == 1;
 }
 
 /* y = act(C) */
@@ -216,6 +225,7 @@ INLINE void run_blocks(const struct matmul *j, struct tile *t, ptrdiff_t rows, p
         q += t->k;
         t->s += t->k * t->s_col, t->v += t->k * t->v_row;
         if (t->next) t->next += t->k;
+        if (t->v_copy) t->v_copy += t->k * width;
     } while (q < depth);
     t->s = s; /* for the next panel */
 }
@@ -227,10 +237,11 @@ INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t
     const int turned = j->c_col != 1, fetches = j->s.col == 1 && i + rows < row_end;
     const ptrdiff_t whole = cols & -(ptrdiff_t)(j->vectors * VLEN); /* a power of 2 */
     for (ptrdiff_t c = 0; c < cols; c += t->cols) {
-        const int in_place = !j->pack_v && c < whole;
+        const int in_place = (!j->pack_v || own->is_new) && c < whole;
         const ptrdiff_t width = panel_width(j, cols, c);
         t->cols = turned ? least(width, cols - c) : c < whole ? whole - c : cols - c;
         t->v = in_place ? j->v.data + p * j->v.row + column + c : own->v + (j->pack_v ? c * depth : 0);
+        t->v_copy = in_place && j->pack_v ? own->v + c * depth : NULL;
         t->v_row = in_place ? j->v.row : width;
         t->v_panel = in_place ? width : width * depth;
         if (c > 0) t->ahead[0] = NULL; /* a last panel that is not full */
@@ -240,17 +251,26 @@ INLINE void run_strip(const struct matmul *j, struct panels *own, struct tile *t
         if (!turned) t->c = at;
         else if (j->add || p > 0) turn(at, j->c_col, t->c, t->c_row, (int)t->cols, (int)rows);
         run_blocks(j, t, rows, width, p, depth);
+        if (t->s_copy) t->s = t->s_copy, t->s_col = rows, t->s_copy = NULL;
         if (turned) turn(t->c, t->c_row, at, j->c_col, (int)rows, (int)t->cols);
     }
 }
 
+/* The part of C that a task makes. A last group may have fewer rows, and then tasks without any. */
+struct part { ptrdiff_t row, row_end, column, cols; };
+static struct part part_of(const struct matmul *j, ptrdiff_t index) {
+    const ptrdiff_t in_group = index % (j->row_blocks * j->col_blocks), group = index / (j->row_blocks * j->col_blocks);
+    const ptrdiff_t column = in_group / j->row_blocks * j->col_block;
+    const ptrdiff_t row = group * j->group_rows + in_group % j->row_blocks * j->row_block;
+    const ptrdiff_t end = least((group + 1) * j->group_rows, j->m);
+    return (struct part){least(row, end), least(row + j->row_block, end), column, least(j->col_block, j->n - column)};
+}
+
 static void matmul_task(void *job, ptrdiff_t index) {
     const struct matmul *j = job;
-    const ptrdiff_t in_group = index % (j->row_blocks * j->col_blocks), group = index / (j->row_blocks * j->col_blocks);
-    const ptrdiff_t column = in_group / j->row_blocks * j->col_block, cols = least(j->col_block, j->n - column);
-    const ptrdiff_t row = group * j->group_rows + in_group % j->row_blocks * j->row_block;
-    const ptrdiff_t row_end = least(row + j->row_block, least((group + 1) * j->group_rows, j->m));
-    if (row >= row_end) return; /* a last group may have fewer rows */
+    const struct part part = part_of(j, index);
+    const ptrdiff_t row = part.row, row_end = part.row_end, column = part.column, cols = part.cols;
+    if (row == row_end) return;
     struct panels *own = pool_scratch();
     const ptrdiff_t c_row = j->consumed ? round_up(cols, LINE) : j->c_row;
     struct tile t = {.c = own->c, .c_row = j->c_col != 1 ? MAX_WIDTH : c_row, .bias_row = j->bias_by_rows,
@@ -270,6 +290,7 @@ static void matmul_task(void *job, ptrdiff_t index) {
             for (int q = 0; q < AHEADS; q++) t.ahead[q] = finishes && j->ahead[q] ? j->ahead[q] + i * j->c_row + column : NULL;
             t.ahead_row = j->c_row;
             run_strip(j, own, &t, first + (i - finished) * c_row, i, rows, row_end, column, cols, p, depth);
+            own->is_new = 0;
             if (finishes && (end == row_end || end - finished >= FINISH)) {
                 j->finish(j, finished, end, column, cols, first, c_row);
                 finished = end;

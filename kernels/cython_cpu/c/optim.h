@@ -15,12 +15,13 @@ struct lanes { vec param, grad, state[OPTIM_STATES]; };
 
 /* ---------------------------------------------------------------------------------- what updates have in common */
 
-struct decay { real sign, coupled, shrink; };
+struct decay { real sign, coupled, shrink; int plain; };
 static struct decay decay_of(double weight_decay, int decoupled, double lr, int maximize) {
     return (struct decay){maximize ? -1 : 1, decoupled ? 0 : (real)weight_decay,
-                          decoupled ? (real)(1 - lr * weight_decay) : 1};
+                          decoupled ? (real)(1 - lr * weight_decay) : 1, weight_decay == 0 && !maximize};
 }
 INLINE vec decayed_gradient(struct lanes *x, const struct decay *d) {
+    if (d->plain) return x->grad;
     x->param = x->param * d->shrink;
     const vec g = x->grad * d->sign;
     return d->coupled != 0 ? v_fma(v_set(d->coupled), x->param, g) : g;
@@ -59,14 +60,14 @@ INLINE void sgd_update(struct lanes *x, const struct sgd_terms *k) {
 struct adam_terms { struct decay decay; struct moments moments; real size, eps; };
 INLINE void adam_update(struct lanes *x, const struct adam_terms *k) {
     take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
-    x->param = x->param - v_over_root(x->state[0] * k->size, x->state[1], k->eps);
+    x->param = v_fma(v_set(-k->size), v_over_root(x->state[0], x->state[1], k->eps), x->param);
 }
 /* The larger one, or a NaN. */
 INLINE void amsgrad_update(struct lanes *x, const struct adam_terms *k) {
     take_moments(x, decayed_gradient(x, &k->decay), &k->moments);
     const vec v = x->state[1], top = x->state[2];
     x->state[2] = v_sel(v_lt(v, top), top, v_sel(v_eq(top, top), v, top));
-    x->param = x->param - v_over_root(x->state[0] * k->size, x->state[2], k->eps);
+    x->param = v_fma(v_set(-k->size), v_over_root(x->state[0], x->state[2], k->eps), x->param);
 }
 
 struct rmsprop_terms { struct decay decay; real lr, keep, rate, momentum, eps; int centered; };
@@ -87,7 +88,7 @@ struct adagrad_terms { struct decay decay; real lr, eps; };
 INLINE void adagrad_update(struct lanes *x, const struct adagrad_terms *k) {
     const vec g = decayed_gradient(x, &k->decay);
     x->state[0] = v_fma(g, g, x->state[0]);
-    x->param = x->param - v_over_root(g * k->lr, x->state[0], k->eps);
+    x->param = v_fma(v_set(-k->lr), v_over_root(g, x->state[0], k->eps), x->param);
 }
 
 struct adadelta_terms { struct decay decay; real lr, keep, rate, eps; };
@@ -114,44 +115,49 @@ INLINE void unrectified_update(struct lanes *x, const struct adam_terms *k) {
 
 /* ------------------------------------------------------------------------------------------------ runs of elements */
 
-/* The n <= VLEN elements from `at`. */
-INLINE struct lanes take_lanes(const struct optimized *o, ptrdiff_t at, ptrdiff_t n) {
+/* The n <= VLEN elements from `at`. kept: how many kinds of state there are, or ANY of them. */
+enum { ANY = -1 };
+INLINE struct lanes take_lanes(const struct optimized *o, ptrdiff_t at, ptrdiff_t n, const int kept) {
     struct lanes x = {row_load((const real *)o->param + at, n, v_set(0)), row_load((const real *)o->grad + at, n, v_set(0)), {{0}}};
     UNROLL for (int i = 0; i < OPTIM_STATES; i++)
-        if (o->state[i]) x.state[i] = row_load((const real *)o->state[i] + at, n, v_set(0));
+        if (kept == ANY ? o->state[i] != NULL : i < kept) x.state[i] = row_load((const real *)o->state[i] + at, n, v_set(0));
     return x;
 }
-INLINE void put_lanes(const struct optimized *o, ptrdiff_t at, ptrdiff_t n, struct lanes x) {
+INLINE void put_lanes(const struct optimized *o, ptrdiff_t at, ptrdiff_t n, const int kept, struct lanes x) {
     row_store((real *)o->param + at, x.param, n);
     UNROLL for (int i = 0; i < OPTIM_STATES; i++)
-        if (o->state[i]) row_store((real *)o->state[i] + at, x.state[i], n);
+        if (kept == ANY ? o->state[i] != NULL : i < kept) row_store((real *)o->state[i] + at, x.state[i], n);
 }
 
-/* Elements at..end of one parameter. The copies say that no store changes what they hold. */
+/* Elements at..end of one parameter. The copies say that no store changes what they hold; plain: that nothing decays. */
 typedef void update_run(const struct optimized *, ptrdiff_t at, ptrdiff_t end, const void *terms);
-#define UPDATE_RUN(name, terms_of)                                                                            \
-    static void name##_run(const struct optimized *one, ptrdiff_t at, ptrdiff_t end, const void *terms) {     \
-        const struct optimized o = *one;                                                                      \
-        const struct terms_of k = *(const struct terms_of *)terms;                                            \
+#define UPDATE_RUN(name, terms_of, kept)                                                                      \
+    INLINE void name##_loop(struct optimized o, ptrdiff_t at, ptrdiff_t end, struct terms_of k, const int plain) { \
+        k.decay.plain = plain;                                                                                \
         for (; at + VLEN <= end; at += VLEN) {                                                                \
-            struct lanes x = take_lanes(&o, at, VLEN);                                                        \
+            struct lanes x = take_lanes(&o, at, VLEN, kept);                                                  \
             name##_update(&x, &k);                                                                            \
-            put_lanes(&o, at, VLEN, x);                                                                       \
+            put_lanes(&o, at, VLEN, kept, x);                                                                 \
         }                                                                                                     \
         if (at < end) {                                                                                       \
-            struct lanes x = take_lanes(&o, at, end - at);                                                    \
+            struct lanes x = take_lanes(&o, at, end - at, kept);                                              \
             name##_update(&x, &k);                                                                            \
-            put_lanes(&o, at, end - at, x);                                                                   \
+            put_lanes(&o, at, end - at, kept, x);                                                             \
         }                                                                                                     \
+    }                                                                                                         \
+    static void name##_run(const struct optimized *o, ptrdiff_t at, ptrdiff_t end, const void *terms) {       \
+        const struct terms_of *k = terms;                                                                     \
+        if (k->decay.plain) name##_loop(*o, at, end, *k, 1);                                                  \
+        else name##_loop(*o, at, end, *k, 0);                                                                 \
     }
-UPDATE_RUN(sgd, sgd_terms)
-UPDATE_RUN(adam, adam_terms)
-UPDATE_RUN(amsgrad, adam_terms)
-UPDATE_RUN(rmsprop, rmsprop_terms)
-UPDATE_RUN(adagrad, adagrad_terms)
-UPDATE_RUN(adadelta, adadelta_terms)
-UPDATE_RUN(nadam, nadam_terms)
-UPDATE_RUN(unrectified, adam_terms)
+UPDATE_RUN(sgd, sgd_terms, ANY)
+UPDATE_RUN(adam, adam_terms, 2)
+UPDATE_RUN(amsgrad, adam_terms, 3)
+UPDATE_RUN(rmsprop, rmsprop_terms, ANY)
+UPDATE_RUN(adagrad, adagrad_terms, 1)
+UPDATE_RUN(adadelta, adadelta_terms, 2)
+UPDATE_RUN(nadam, nadam_terms, 2)
+UPDATE_RUN(unrectified, adam_terms, 2)
 
 /* A task takes RUN elements of all parameters' in a row. */
 struct update { const struct optimized *each; ptrdiff_t params, total; update_run *run; const void *terms; };

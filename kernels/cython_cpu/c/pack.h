@@ -34,20 +34,9 @@ static void pack_panel(const real *from, ptrdiff_t row, ptrdiff_t col, real *to,
     }
 }
 
-/* from[p*row + c] for p < k, c < cols in panels of `width` columns, one after the other. Row by row, across all panels: long
- * runs are what memory gives quickest. Width: whole vectors; cols: whole panels. */
-static void pack_panels(const real *from, ptrdiff_t row, real *to, ptrdiff_t width, ptrdiff_t k, ptrdiff_t cols) {
-    for (ptrdiff_t p = 0; p < k; p++, from += row) {
-        real *at = to + p * width;
-        for (ptrdiff_t c = 0; c < cols; c += width, at += k * width) {
-            if (p + AHEAD < k) fetch(from + AHEAD * row + c, width);
-            for (ptrdiff_t j = 0; j < width; j += VLEN) v_store(at + j, v_load(from + c + j));
-        }
-    }
-}
-
-/* Likewise from[p*row + r] for p < k, r < rows in strips of `height` rows, STRIP_SPACE(height, k) reals each; a last one may be
- * lower. from[p*row + valid] must not be read. What a vector holds beyond a strip is overwritten by the next of the strip. */
+/* from[p*row + r] for p < k, r < rows in strips of `height` rows, STRIP_SPACE(height, k) reals each; a last one may be lower. Row
+ * by row, across all strips: long runs are what memory gives quickest. from[p*row + valid] must not be read. What a vector holds
+ * beyond a strip is overwritten by the next of the strip. */
 #define STRIP_SPACE(height, k) ((height) * (k) + VLEN)
 static void pack_strips(const real *from, ptrdiff_t row, real *to, ptrdiff_t height, ptrdiff_t k, ptrdiff_t rows,
                         ptrdiff_t valid) {

@@ -41,6 +41,9 @@ struct tile {
     real floor;       /* C = max(floor, C), NaN kept: 0 for relu, else -inf */
     const real *next; /* the strip that comes after this one, of the same k, to be fetched meanwhile; or NULL */
     ptrdiff_t next_row;
+    /* Copies in the order of use, made on the way by the first tile that reads S, if its columns are contiguous, which the
+     * others then take; and by all that read V. The stores are free: the loop waits for its multiply-adds. NULL: none. */
+    real *s_copy, *v_copy;
     const real *ahead[AHEADS]; /* what else will be needed at the place of C, to be fetched meanwhile; NULL after the last */
     ptrdiff_t ahead_row;
 };
@@ -60,16 +63,44 @@ INLINE const real *moved(const real *p) {
     do {                                                                                         \
         vec v[MAX_VECTORS];                                                                      \
         UNROLL for (int j = 0; j < vectors; j++) v[j] = v_keep(v_load(vp + j * VLEN));           \
+        if (v_copy) {                                                                            \
+            UNROLL for (int j = 0; j < vectors; j++) v_store(v_copy + j * VLEN, v[j]);           \
+            v_copy += vectors * VLEN;                                                            \
+            fetch(vp + AHEAD * t->v_row, vectors * VLEN);                                        \
+        }                                                                                        \
         UNROLL for (int i = 0; i < rows; i++) {                                                  \
             const vec s = v_set(scalar);                                                         \
             UNROLL for (int j = 0; j < vectors; j++) v_add_product(&acc[i][j], s, v[j]);         \
         }                                                                                        \
     } while (0)
 
+/* A line or two of what else will be needed; not all at once, as a core waits for few lines at a time. */
+#define FETCH_AHEAD                                                                              \
+    do {                                                                                         \
+        if (!ahead || p % 2 != 0) break;                                                         \
+        UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(ahead + j * VLEN, 1, 2);     \
+        ahead += t->ahead_row;                                                                   \
+        if (--ahead_rows == 0) array++, ahead_rows = rows, ahead = *array ? *array + at : NULL;  \
+    } while (0)
+
+/* A step over a column of S. */
+#define COLUMN_STEP                                                                              \
+    do {                                                                                         \
+        STEP(sp[i]);                                                                             \
+        if (s_copy) {                                                                            \
+            UNROLL for (int i = 0; i < rows; i += VLEN) v_store(s_copy + i, v_load(sp + i));     \
+            s_copy += rows;                                                                      \
+            fetch(sp + 2 * AHEAD * s_col, rows);                                                                      \
+        }                                                                                        \
+        vp = moved(vp + t->v_row), sp = moved(sp + s_col);                                       \
+    } while (0)
+
 /* rows, vectors and by_rows are constants in every instance. by_rows: S's rows are contiguous (s_col = 1), else its
  * columns are (s_row = 1). */
 INLINE void tile(const int rows, const int vectors, const int by_rows, const struct tile *t) {
-    const real *v = t->v, *next = t->next;
+    const real *v = t->v, *next = t->next, *s = t->s;
+    real *v_copy = t->v_copy, *s_copy = t->s_copy;
+    ptrdiff_t s_col = t->s_col;
     for (ptrdiff_t at = 0; at < t->cols; at += vectors * VLEN, v += t->v_panel, next = NULL) {
         const ptrdiff_t cols = t->cols - at, c_row = t->c_row;
         real *c = t->c + at;
@@ -85,13 +116,15 @@ INLINE void tile(const int rows, const int vectors, const int by_rows, const str
                 UNROLL for (int i = 0; i < rows; i++) acc[i][j] = b;
             }
         }
-        const real *vp = v;
+        const real *vp = v, *const *array = t->ahead, *ahead = *array ? *array + at : NULL;
+        int ahead_rows = rows;
         ptrdiff_t p = 0;
         if (by_rows) {
             const real *base[ROWS];
             const ptrdiff_t stride = t->s_row;
             UNROLL for (int g = 0; g * SHARE < rows; g++) base[g] = t->s + g * SHARE * stride;
             for (; p + STEPS <= t->k; p += STEPS) {
+                FETCH_AHEAD;
                 if (next && p % LINE == 0)
                     UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(next + i * t->next_row + p, 0, 2);
                 UNROLL for (int e = 0; e < STEPS; e++) {
@@ -105,20 +138,13 @@ INLINE void tile(const int rows, const int vectors, const int by_rows, const str
                 UNROLL for (int g = 0; g * SHARE < rows; g++) base[g]++;
             }
         } else {
-            const real *sp = t->s, *const *array = t->ahead, *ahead = *array ? *array + at : NULL;
-            int ahead_rows = rows;
+            const real *sp = s;
             for (; p + STEPS <= t->k; p += STEPS) {
-                if (ahead && p % 2 == 0) { /* not all at once: a core waits for few lines at a time */
-                    UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(ahead + j * VLEN, 1, 2);
-                    ahead += t->ahead_row;
-                    if (--ahead_rows == 0) array++, ahead_rows = rows, ahead = *array ? *array + at : NULL;
-                }
-                UNROLL for (int e = 0; e < STEPS; e++) {
-                    STEP(sp[i]);
-                    vp = moved(vp + t->v_row), sp = moved(sp + t->s_col);
-                }
+                FETCH_AHEAD;
+                UNROLL for (int e = 0; e < STEPS; e++) COLUMN_STEP;
             }
-            if (STEPS > 1) ONCE for (; p < t->k; p++, vp += t->v_row, sp += t->s_col) STEP(sp[i]);
+            if (STEPS > 1) ONCE for (; p < t->k; p++) COLUMN_STEP;
+            if (s_copy) s = t->s_copy, s_col = rows, s_copy = NULL;
         }
         if (t->add) {
             if (full) EACH(acc[i][j] += v_load(c + i * c_row + j * VLEN));

@@ -186,20 +186,16 @@ INLINE vec v_sqrt(vec a) {
 #endif
 #endif
 
-/* a / (sqrt(v) + eps), for v >= 0. With AVX-512 a root and a quotient occupy a port for 22 cycles. There both begin with
- * estimates of 14 bits, which one step of Newton's turns into all 24, and the quotient is corrected by its remainder. What these
- * cannot do, infinities and denominators at the ends of the range, is left to the plain instructions. */
+/* a / (sqrt(v) + eps), where v is taken for the least normal number if it is less: no average of squares that was flushed to 0
+ * makes a quotient infinite. With AVX-512 a root and a quotient occupy a port for 22 cycles. There both begin with estimates of
+ * 14 bits, which one step of Newton's turns into all 24 but the last; these do not know infinity. */
 INLINE vec v_over_root(vec a, vec v, real eps) {
+    v = v_max(v_set(REAL_MIN), v);
 #if defined(ISA_AVX512) && REAL_BITS == 32
-    const vec one = v_set(1), zero = v_set(0), r = (vec)_mm512_rsqrt14_ps(v);
-    vec root = v * r;
-    root = v_fma(root * (real)0.5, v_fma(-root, r, one), root);
-    const vec d = v_sel(v_eq(v, zero), zero, root) + eps;
-    if ((v_lt(v_set(0x1p-120f), d) & v_lt(d, v_set(0x1p120f))) == (vmask)-1) {
-        vec q = (vec)_mm512_rcp14_ps(d);
-        q = v_fma(v_fma(-d, q, one), q, q);
-        const vec ratio = a * q, nearer = v_fma(v_fma(-ratio, d, a), q, ratio);
-        return v_sel(v_eq(ratio - ratio, zero), nearer, ratio); /* inf, and NaN, as they are */
+    if (eps < 0x1p100f && v_le(v, v_set(FLT_MAX)) == (vmask)-1) {
+        const vec one = v_set(1), r = (vec)_mm512_rsqrt14_ps(v), near = v * r;
+        const vec d = v_fma(near * (real)0.5, v_fma(-near, r, one), near) + eps, q = (vec)_mm512_rcp14_ps(d);
+        return a * v_fma(v_fma(-d, q, one), q, q);
     }
 #endif
     return a / (v_sqrt(v) + eps);
