@@ -137,7 +137,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 #:   two arrays of such rows; order: their indices, (batches · rows of a slot,), intp. counters: float64 arrays (1,),
 #:   each one more in the next batch. loss: (1,), read after each. -> batches done, the sum of their losses; fewer than
 #:   there are if a call ended one, and then the counters are those of that one.
-#:   parts() -> [(index of a call, name)]: what is run, each from that call to the next one's.
+#:   parts() -> [(index of a call, name, how)]: what is run, each from that call to the next one's; how: as text, or "".
 PROGRAM = "Program"
 
 REDUCTIONS = ("none", "mean", "sum")

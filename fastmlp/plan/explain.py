@@ -15,20 +15,19 @@ from .plans import Refusal
 if TYPE_CHECKING:
     from .network import Network
 
-HEADER = f"{'kernel':<22}{'m x k -> n':>24}{'activation':>14}{'MFLOP':>10}{'KiB':>10}  run as"
+HEADER = f"{'kernel':<22}{'m x k -> n':>24}{'activation':>14}{'MFLOP':>10}{'KiB':>10}{'µs >=':>8}  run as"
 
-#: what kernels are that do the work of several
-TOGETHER = {
-    "chain": "chain: all layers, loss and gradients, block by block of rows",
-    "layer_backward": "with the activation below, or the update of the weight, as it is made",
-}
+#: what a kernel is that does the work of several
+TOGETHER = {"chain": "all layers, loss and gradients, block by block of rows"}
 
 
 def explain(network: Network) -> str:
-    """A table for each plan: its kernels, the multiplications and additions of products, the bytes of all arrays, and
-    which of them the backend runs as one. Below it what the products take at least on this machine.
+    """A table for each plan: its kernels, the multiplications and additions of products, the bytes of all arrays, what the
+    products take at least of a core of this machine, and how the backend makes them: in tiles of so many rows and
+    columns, in so many tasks for the threads; and which kernels run as one.
     """
     lines = []
+    peaks: dict[Any, tuple[float, int] | None] = {}
     if network.reason is not None:
         lines += [f"runs layer by layer: {network.reason}", ""]
     if network._updates_later and network.optimizer is not None:
@@ -38,32 +37,39 @@ def explain(network: Network) -> str:
         for key, plan in some.items():
             if isinstance(plan, Refusal):
                 continue
-            lines += [f"{name}, x {key[0]} {key[1]}", HEADER, *_table(plan.calls.calls, plan.program), ""]
+            if key[1] not in peaks:
+                peaks[key[1]] = fma_peak(key[1])
+            table = _table(plan.calls.calls, plan.program, peaks[key[1]])
+            lines += [f"{name}, x {key[0]} {key[1]}", HEADER, *table, ""]
     return "\n".join(lines[:-1] if lines else ["no plan yet: the first prediction, or the second step, makes one"])
 
 
-def _table(calls: list[ops.Call], program: Any) -> list[str]:
-    rows, total, run_as, parts = [], np.zeros(2), "", dict(program.parts())
+def _table(calls: list[ops.Call], program: Any, peak: tuple[float, int] | None) -> list[str]:
+    rows, total, run_as = [], np.zeros(2), ""
+    parts = {begin: TOGETHER.get(name, how) for begin, name, how in program.parts()}
     for i, (kernel, arguments) in enumerate(calls):
         named = dict(zip(KERNELS[kernel], arguments))
         cost = np.array([_flops(kernel, named) / 1e6, _bytes(arguments) / 1024])
         total += cost
         act = named["act"].name if "act" in named else ""
-        run_as = '"' if i not in parts else TOGETHER.get(parts[i], "")  # ": with the one above
-        row = f"{kernel:<22}{_shape(kernel, named):>24}{act:>14}{cost[0]:>10.3f}{cost[1]:>10.1f}  {run_as}"
-        rows.append(row.rstrip())
-    return [*rows, f"{'together':<22}{'':>24}{'':>14}{total[0]:>10.3f}{total[1]:>10.1f}", *_floor(calls, total[0])]
+        run_as = parts.get(i, '"')  # ": with the one above
+        row = f"{kernel:<22}{_shape(kernel, named):>24}{act:>14}{cost[0]:>10.3f}{cost[1]:>10.1f}{_least(cost[0], peak)}"
+        rows.append(f"{row}  {run_as}".rstrip())
+    row = f"{'together':<22}{'':>24}{'':>14}{total[0]:>10.3f}{total[1]:>10.1f}{_least(total[0], peak)}"
+    return [row.rstrip() for row in (*rows, row)] + _threads(total[0], peak)
 
 
-def _floor(calls: list[ops.Call], mflop: float) -> list[str]:
-    arrays = (a for _, arguments in calls for a in arguments if isinstance(a, np.ndarray))
-    found = fma_peak(next(a.dtype for a in arrays if a.dtype.kind == "f"))
-    if found is None:
+def _least(mflop: float, peak: tuple[float, int] | None) -> str:
+    """Microseconds of one core."""
+    return f"{mflop / peak[0] * 1000:>8.2f}" if peak and mflop else f"{'':>8}"
+
+
+def _threads(mflop: float, peak: tuple[float, int] | None) -> list[str]:
+    if peak is None:
         return []
-    gflops, threads = found
-    least = mflop / gflops * 1000
-    of_threads = f", {least / threads:.3g} µs of {threads}" if threads > 1 else ""
-    return [f"at {gflops:.0f} GFLOP/s, as measured now, the products take {least:.3g} µs of one core{of_threads}"]
+    gflops, threads = peak
+    least = mflop / gflops * 1000 / threads
+    return [f"at {gflops:.0f} GFLOP/s a core, as measured now; {threads} threads: {least:.3g} µs at least"]
 
 
 def _shape(kernel: str, named: dict[str, Any]) -> str:

@@ -194,11 +194,18 @@ cdef extern from "engine.h" nogil:
 
     int NO_MEMORY, REFUSED
 
+    int HOW_not, HOW_tiles, HOW_dots, HOW_outer, HOW_groups
+    struct how_t "how":
+        int made, turned
+        ptrdiff_t rows, cols, tasks
+
     struct kernels:
         const char *isa
         int bits
         kernel *linear_forward
         kernel *linear_backward
+        how_t (*forward_how)(const c_linear_forward *) noexcept nogil
+        void (*backward_how)(const c_linear_backward *, how_t *, how_t *) noexcept nogil
         kernel *elementwise
         kernel *prelu
         kernel *dropout

@@ -3,9 +3,10 @@
 cimport numpy as cnp
 
 from api cimport OPTIM_adadelta, OPTIM_adagrad, OPTIM_adam, OPTIM_radam, OPTIM_rmsprop, OPTIM_sgd
+from api cimport HOW_dots, HOW_groups, HOW_not, HOW_outer
 from api cimport (
-    as_activation, as_matrix, c_linear_backward, c_linear_forward, c_weight_update, data_or_null, is_double, matrix, run,
-    table_t, tables,
+    as_activation, as_matrix, c_linear_backward, c_linear_forward, c_weight_update, data_or_null, how_t, is_double, matrix,
+    run, table_t, tables,
 )
 
 cnp.import_array()
@@ -70,3 +71,40 @@ def layer_backward(tuple arguments, tuple below, tuple update, list record):
             u.one.state[i] = data_or_null(states[i])
         g.update = u
     record.append((function, bytes(memory), kept))
+
+
+cdef str told(how_t how):
+    if how.made == HOW_outer:
+        return "outer products"
+    if how.made == HOW_groups:
+        return f"{how.tasks} groups of rows"
+    kind = "dots" if how.made == HOW_dots else "tiles"
+    turned = ", turned" if how.turned else ""
+    return f"{kind} {how.rows} x {how.cols}{turned}, {how.tasks} task{'s' if how.tasks > 1 else ''}"
+
+
+def how(str name, tuple arguments):
+    """How a linear_forward, linear_backward or layer_backward makes its products, as text; "" of other kernels."""
+    cdef list record = []
+    cdef list ends = []
+    cdef how_t dx, dw
+    cdef table_t kernels
+    if name == "linear_forward":
+        linear_forward(*arguments, record)
+        kernels = table[is_double(arguments[0])]
+        dx = kernels.forward_how(<const c_linear_forward *><const char *>record[0][1])
+        return "" if dx.made == HOW_not else told(dx)
+    if name == "linear_backward":
+        linear_backward(*arguments, record)
+    elif name == "layer_backward":
+        layer_backward(*arguments, record)
+        arguments, below, update = arguments
+        if below is not None:
+            ends.append(f"with the derivative of the {below[0].name} below")
+        if update is not None:
+            ends.append(f"with the step of {update[0]}")
+    else:
+        return ""
+    kernels = table[is_double(arguments[0])]
+    kernels.backward_how(<const c_linear_backward *><const char *>record[0][1], &dx, &dw)
+    return "; ".join([f"{d} {told(h)}" for d, h in (("dx", dx), ("dw", dw)) if h.made != HOW_not] + ends)

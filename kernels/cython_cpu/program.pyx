@@ -10,7 +10,7 @@ from api cimport NO_MEMORY, c_weight_update, kernel
 
 from .chain import chain
 from .fusion import fuse, has_arrays_of, left_of
-from .linear import layer_backward
+from .linear import how, layer_backward
 
 cnp.import_array()
 
@@ -94,7 +94,7 @@ cdef class Program:
         self._link()
 
     def parts(self):
-        return [(step.begin, step.name) for step in self.steps]
+        return [(step.begin, step.name, how(step.name, step.arguments)) for step in self.steps]
 
     def replace(self, Py_ssize_t index, tuple arguments):
         name, before = self.calls[index]

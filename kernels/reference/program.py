@@ -38,7 +38,7 @@ class Program:
         return len(order) // rows, total
 
     def parts(self):
-        return [(i, name) for i, (name, _) in enumerate(self.calls)]
+        return [(i, name, "") for i, (name, _) in enumerate(self.calls)]
 
     def replace(self, index, arguments):
         self.calls[index] = self.calls[index][0], arguments

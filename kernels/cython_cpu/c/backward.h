@@ -89,11 +89,15 @@ static void derive_below(const struct matmul *j, ptrdiff_t i, ptrdiff_t end, ptr
 }
 
 /* dx (rows, k) = dz (rows, n) · w (n, k), for `rows` rows from `row`; dz points to the first */
+static struct matmul dx_product(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, int share) {
+    return (struct matmul){.m = rows, .k = b->n, .n = b->k, .s = {dz, b->n, 1}, .v = {b->w.data, b->w.row, b->w.col},
+                           .c = (real *)b->dx + row * b->k, .c_row = b->k, .c_col = 1, .share = share};
+}
 static void make_dx(const struct linear_backward *b, ptrdiff_t row, ptrdiff_t rows, const real *dz, int share) {
     const struct below below = {b->below, b->below_saved ? (const real *)b->below_saved + row * b->k : NULL};
-    multiply(&(struct matmul){.m = rows, .k = b->n, .n = b->k, .s = {dz, b->n, 1}, .v = {b->w.data, b->w.row, b->w.col},
-                              .c = (real *)b->dx + row * b->k, .c_row = b->k, .c_col = 1,
-                              .finish = below.saved ? derive_below : NULL, .with = &below, .share = share});
+    struct matmul j = dx_product(b, row, rows, dz, share);
+    if (below.saved) j.finish = derive_below, j.with = &below;
+    multiply(&j);
 }
 
 /* Is dw made as its transpose, since vectors along n waste fewer lanes, so many fewer that it pays to turn it? */
@@ -202,23 +206,34 @@ static void turn_task(void *job, ptrdiff_t index) {
         turn(t->dz + i * t->n + c, t->n, t->to + c * t->row + i, t->row, (int)least(STRIP, t->m - i), (int)cols);
 }
 
+/* dw, and what is done with it. dz is still to be turned, if it is to be. */
+static struct matmul weights_product(const struct linear_backward *b, const real *dz, int share) {
+    struct matmul j = dw_product(b, 0, b->m, dz, b->dw, b->accumulate, share);
+    if (turns_dz(b)) j.s = (struct operand){dz, turned_row(b->m), 1};
+    if (b->update) {
+        const struct optimized *one = &b->update->one;
+        j.finish = update_weights, j.consumed = 1;
+        j.ahead[0] = one->param;
+        for (int q = 0, at = 1; q < OPTIM_STATES; q++)
+            if (one->state[q] && at < AHEADS - 1) j.ahead[at++] = one->state[q];
+    }
+    return j;
+}
+
 static void make_weights(struct wide *w, const real *dz, int share) {
     const struct linear_backward *b = w->b;
     struct weights update;
     ptrdiff_t tasks = 0;
     if (b->dw) {
-        w->dw = dw_product(b, 0, b->m, dz, b->dw, b->accumulate, share);
+        w->dw = weights_product(b, dz, share);
         if (w->turned) {
             struct turned t = {dz, w->turned, b->m, b->n, turned_row(b->m)};
             pool_run(turn_task, &t, parts(b->n, STRIP), share);
-            w->dw.s = (struct operand){t.to, t.row, 1};
+            w->dw.s.data = w->turned;
         }
         if (b->update) {
             update = (struct weights){&b->update->one, rules[b->update->optimizer](b->update->options, &b->update->one)};
-            w->dw.finish = update_weights, w->dw.with = &update, w->dw.consumed = 1;
-            w->dw.ahead[0] = update.one->param;
-            for (int q = 0, at = 1; q < OPTIM_STATES; q++)
-                if (update.one->state[q] && at < AHEADS - 1) w->dw.ahead[at++] = update.one->state[q];
+            w->dw.with = &update;
         }
         if (prefers_outer(&w->dw)) multiply(&w->dw);
         else tasks = matmul_tasks(&w->dw);

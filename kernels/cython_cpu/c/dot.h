@@ -98,6 +98,10 @@ DOT(1, 16)
 #define DOT_ENTRY(rows, cols) dot_##rows##x##cols,
 static dot_fn *const dots[DOT_ROWS] = {EACH_DOT(DOT_ENTRY)};
 
+INLINE int dot_tile_cols(const struct dot *d, ptrdiff_t rows) {
+    return rows == 1 && d->k <= WIDE_TERMS ? WIDE : dot_cols[rows];
+}
+
 static void dot_task(void *job, ptrdiff_t index) {
     const struct dot *d = job;
     const ptrdiff_t begin = index * d->col_block, end = least(begin + d->col_block, d->n);
@@ -106,8 +110,8 @@ static void dot_task(void *job, ptrdiff_t index) {
     for (ptrdiff_t block = begin; block < end; block += DOT_BLOCK) /* of w, which stays in the cache */
         for (ptrdiff_t i = 0; i < d->m; i += strip) {
             const ptrdiff_t rows = least(strip, d->m - i), stop = least(block + DOT_BLOCK, end);
-            const int is_wide = rows == 1 && d->k <= WIDE_TERMS, cols = is_wide ? WIDE : dot_cols[rows];
-            dot_fn *const tile = is_wide ? dot_1x16 : dots[rows - 1];
+            const int cols = dot_tile_cols(d, rows);
+            dot_fn *const tile = cols == WIDE ? dot_1x16 : dots[rows - 1];
             for (ptrdiff_t j = block; j < stop; j += cols)
                 tile(d, d->x + i * d->x_row, d->w + j * d->w_row,
                                d->bias ? d->bias + i * d->bias_row + j * d->bias_col : NULL,
@@ -119,9 +123,15 @@ static void dot_task(void *job, ptrdiff_t index) {
     else act_forward(d->act, d->c + at, d->y + at, d->c_col, end - begin, d->m);
 }
 
-static void dot(struct dot *d) {
+/* -> the number of tasks */
+static ptrdiff_t dot_tasks(struct dot *d) {
     d->col_block = d->share > 0 ? round_up(parts(d->n, 4 * pool_threads()), DOT_BLOCK) : d->n;
-    if (d->m && d->n) pool_run(dot_task, d, parts(d->n, d->col_block), d->share);
+    return d->m && d->n ? parts(d->n, d->col_block) : 0;
+}
+
+static void dot(struct dot *d) {
+    const ptrdiff_t tasks = dot_tasks(d);
+    if (tasks) pool_run(dot_task, d, tasks, d->share);
 }
 
 #endif

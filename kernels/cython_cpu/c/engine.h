@@ -192,10 +192,17 @@ struct dropout { /* y = x keep / (1 - p); keep is drawn from seed and offset */
     void *y;
 };
 
+/* How a product is made, for people to read: in tiles of rows × cols or as that many dot products at a time, its transpose where
+ * it is turned; or for each of `tasks` groups of rows on its own. */
+enum how_made { HOW_not, HOW_tiles, HOW_dots, HOW_outer, HOW_groups };
+struct how { int made, turned; ptrdiff_t rows, cols, tasks; };
+
 struct kernels {
     const char *isa;
     int bits;
     kernel *linear_forward, *linear_backward;
+    struct how (*forward_how)(const struct linear_forward *);
+    void (*backward_how)(const struct linear_backward *, struct how *dx, struct how *dw);
     kernel *elementwise, *prelu, *dropout;
     kernel *softmax_forward, *log_softmax_forward, *softmax_backward, *log_softmax_backward;
     kernel *layer_norm_forward, *layer_norm_backward; /* all five: struct normalize */

@@ -6,6 +6,7 @@
 #include "chain.h"
 #include "dropout.h"
 #include "engine.h"
+#include "how.h"
 #include "layer_norm.h"
 #include "linear.h"
 #include "losses.h"
@@ -37,6 +38,8 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .bits = REAL_BITS,
     .linear_forward = linear_forward,
     .linear_backward = linear_backward,
+    .forward_how = forward_how,
+    .backward_how = backward_how,
     .elementwise = elementwise,
     .prelu = prelu,
     .softmax_forward = softmax_forward,

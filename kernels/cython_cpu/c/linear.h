@@ -38,29 +38,43 @@ INLINE int prefers_turned(const struct linear_forward *f) {
     return f->m < f->n && f->m <= MANY && m * k + m * n * turns * TURN / 2 < n * k;
 }
 
+/* What comes first, and what is made of it; NULL where that is the same. */
+INLINE real *z_of(const struct linear_forward *f) { return f->z ? f->z : f->y; }
+INLINE real *y_of(const struct linear_forward *f) {
+    return f->act.code == ACT_identity || f->act.code == ACT_relu ? NULL : f->y;
+}
+
+static struct dot forward_dots(const struct linear_forward *f, int share) {
+    struct dot d = {.k = f->k, .bias = f->b, .c = z_of(f), .y = y_of(f), .act = f->act, .share = share};
+    if (f->m < f->n) d.m = f->m, d.n = f->n, d.x = f->x.data, d.x_row = f->x.row, d.w = f->w.data, d.w_row = f->w.row,
+                d.c_row = f->n, d.c_col = 1, d.bias_row = 0, d.bias_col = 1;
+    else d.m = f->n, d.n = f->m, d.x = f->w.data, d.x_row = f->w.row, d.w = f->x.data, d.w_row = f->x.row,
+         d.c_row = 1, d.c_col = f->n, d.bias_row = 1, d.bias_col = 0;
+    return d;
+}
+
+static struct matmul forward_product(const struct linear_forward *f, int share) {
+    struct matmul j = {.k = f->k, .c = z_of(f), .y = y_of(f), .bias = f->b, .act = f->act, .share = share};
+    const struct operand x = {f->x.data, f->x.row, f->x.col}, w = {f->w.data, f->w.row, f->w.col};
+    if (prefers_turned(f)) j.m = f->n, j.n = f->m, j.s = w, j.v = (struct operand){x.data, x.col, x.row}, j.c_row = 1,
+                j.c_col = f->n, j.bias_by_rows = 1;
+    else j.m = f->m, j.n = f->n, j.s = x, j.v = (struct operand){w.data, w.col, w.row}, j.c_row = f->n, j.c_col = 1;
+    return j;
+}
+
 /* y = x wᵀ + b, or its transpose as w xᵀ + b: as tiles, in the way that turns less; in few rows, as dot products. Which one
  * depends on shapes and strides alone, and only the dot products add up in another order. */
 static int linear_forward(const void *arguments) {
     const struct linear_forward *f = arguments;
-    real *c = f->z ? f->z : f->y;
-    real *y = f->act.code == ACT_identity || f->act.code == ACT_relu ? NULL : f->y;
-    const struct operand x = {f->x.data, f->x.row, f->x.col}, w = {f->w.data, f->w.row, f->w.col};
     const int share = worth_sharing(f->m, f->k, f->n);
     if (!pool_scratch()) return NO_MEMORY;
     if (prefers_dot(f)) {
-        struct dot d = {.k = f->k, .bias = f->b, .c = c, .y = y, .act = f->act, .share = share};
-        if (f->m < f->n) d.m = f->m, d.n = f->n, d.x = x.data, d.x_row = x.row, d.w = w.data, d.w_row = w.row,
-                    d.c_row = f->n, d.c_col = 1, d.bias_row = 0, d.bias_col = 1;
-        else d.m = f->n, d.n = f->m, d.x = w.data, d.x_row = w.row, d.w = x.data, d.w_row = x.row,
-             d.c_row = 1, d.c_col = f->n, d.bias_row = 1, d.bias_col = 0;
+        struct dot d = forward_dots(f, share);
         dot(&d);
-        return 0;
+    } else {
+        struct matmul j = forward_product(f, share);
+        matmul(&j);
     }
-    struct matmul j = {.k = f->k, .c = c, .y = y, .bias = f->b, .act = f->act, .share = share};
-    if (prefers_turned(f)) j.m = f->n, j.n = f->m, j.s = w, j.v = (struct operand){x.data, x.col, x.row}, j.c_row = 1,
-                j.c_col = f->n, j.bias_by_rows = 1;
-    else j.m = f->m, j.n = f->n, j.s = x, j.v = (struct operand){w.data, w.col, w.row}, j.c_row = f->n, j.c_col = 1;
-    matmul(&j);
     return 0;
 }
 
