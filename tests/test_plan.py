@@ -825,7 +825,8 @@ def test_explain():
     ]
     if fm.get_backend() == "cython":
         assert re.search(r"  (tiles|dots) \d+ x \d+(, turned)?, 1 task$", lines[2])
-        assert re.search(r"  dx tiles \d+ x \d+, 1 task; dw tiles .*; with the derivative of the gelu below; with the step of adam$", lines[6])
+        assert re.search(r"  dx tiles \d+ x \d+, 1 task; dw tiles ", lines[6])
+        assert lines[6].endswith("; with the derivative of the gelu below; with the step of adam")
         assert re.match(r"at \d+ GFLOP/s a core, .* threads: .* µs at least", lines[10])
         x, labels = np.resize(X, (300, K)).astype("f"), np.resize(LABELS, 300)
         net.step(x, labels)

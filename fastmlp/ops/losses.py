@@ -142,14 +142,20 @@ def linear_cross_entropy(
         outs.append(gradient(name, asked, shape, x.dtype, (x, w, b, target, weight, *outs)))
     written = [None if a is None else target_for(a) for a in outs]
     flat = None if written[0] is None else rows_of(written[0], k)
-    divisor = _divisor(labels, weight, ignore_index) if reduction == "mean" else 1.0
+    total = divisor(labels, weight, ignore_index) if reduction == "mean" else 1.0
     grads = [flat, *written[1:]]
-    loss = _in_chunks(kernels, rows_of(x, k), w, contiguous(b), labels, weight, ignore_index, divisor, grads)
+    loss = _in_chunks(kernels, rows_of(x, k), w, contiguous(b), labels, weight, ignore_index, total, grads)
     copy_back(outs, written)
     return loss, outs[0], outs[1], outs[2]
 
 
-def _divisor(labels: Array, weight: Array | None, ignore_index: int) -> float:
+def rows_at_a_time(rows: int, classes: int, itemsize: int) -> int:
+    """Of logits, so that they take no more than LOGITS_BYTES, or one row: about equally many each time."""
+    chunks = max(-(-rows * classes * itemsize // LOGITS_BYTES), 1)
+    return max(-(-rows // chunks), 1)
+
+
+def divisor(labels: Array, weight: Array | None, ignore_index: int) -> float:
     """What "mean" divides by: the weights of the rows that count, or their number."""
     counted = labels[labels != ignore_index]
     return float(len(counted)) if weight is None else float(weight[counted].sum(dtype=np.float64))
@@ -163,17 +169,16 @@ def _in_chunks(
     labels: Array,
     weight: Array | None,
     ignore_index: int,
-    divisor: float,
+    total_weight: float,
     grads: list[Array | None],
 ) -> float:
     """Forward and backward for some rows at a time; what they share is summed. -> the loss"""
     dx, dw, db = grads
     rows, classes = len(x), len(w)
-    chunks = max(-(-rows * classes * x.itemsize // LOGITS_BYTES), 1)
-    chunk = max(-(-rows // chunks), 1)
+    chunk = rows_at_a_time(rows, classes, x.itemsize)
     act, values = find_activation("identity", {})
     logits = np.empty((min(chunk, rows), classes), x.dtype)
-    share = np.full(len(logits), 1 / divisor if divisor else 0.0, x.dtype)
+    share = np.full(len(logits), 1 / total_weight if total_weight else 0.0, x.dtype)
     loss, total = np.empty(1, x.dtype), 0.0
     for begin in range(0, max(rows, 1), chunk):
         some, z = slice(begin, begin + chunk), logits[: min(chunk, rows - begin)]
@@ -183,7 +188,7 @@ def _in_chunks(
             z, x[some], w, z, act, values, None if dx is None else dx[some], dw, db, begin > 0
         )
         total += float(loss[0])
-    return x.dtype.type(total if divisor else np.nan)
+    return x.dtype.type(total if total_weight else np.nan)
 
 
 def nll_loss(

@@ -22,8 +22,8 @@ TOGETHER = {"chain": "all layers, loss and gradients, block by block of rows"}
 
 
 def explain(network: Network) -> str:
-    """A table for each plan: its kernels, the multiplications and additions of products, the bytes of all arrays, what the
-    products take at least of a core of this machine, and how the backend makes them: in tiles of so many rows and
+    """A table for each plan: its kernels, the multiplications and additions of products, the bytes of all arrays, what
+    the products take at least of a core of this machine, and how the backend makes them: in tiles of so many rows and
     columns, in so many tasks for the threads; and which kernels run as one.
     """
     lines = []

@@ -21,6 +21,7 @@ from ..nn import loss as losses
 from ..nn import loss_functions
 from ..optim import Optimizer, algorithms
 from ..tape import array_of, wrap
+from .head import Share, split_head
 from .trace import Layer, NotAChain, NotYet
 from .updates import Update
 
@@ -33,19 +34,21 @@ Backward = Callable[[Array, bool], Any]
 class Calls:
     """A plan before it is made a program.
 
-    calls: of kernels, in their order. output: what the chain gives. loss: (1,). seeds: (layers with dropout,), drawn
-    anew for each run. moved: (layer, mean, variance) of batch norms whose running statistics follow. gradients: of the
-    parameters. updates: what changes these; none if the optimizer does it afterwards.
+    calls: of kernels, in their order. forward: those that give the output. loss: (1,); or (n,), to be added up, of a
+    wide head, whose rows get their `share` in each run. seeds: (layers with dropout,), drawn anew for each run. moved:
+    (layer, mean, variance) of batch norms whose running statistics follow. gradients: of the parameters. updates: what
+    changes these; none if the optimizer does it afterwards.
     """
 
     calls: list[ops.Call] = field(default_factory=list)
+    forward: list[ops.Call] = field(default_factory=list)
     output: Any = None
     loss: Any = None
+    share: Share | None = None
     seeds: list[Array] = field(default_factory=list)
     moved: list[tuple[Layer, Array, Array]] = field(default_factory=list)
     gradients: Gradients = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
-    forward_ends: int = 0  # so many calls give the output
 
 
 def prediction(layers: Sequence[Layer], x: Array) -> Calls:
@@ -53,28 +56,34 @@ def prediction(layers: Sequence[Layer], x: Array) -> Calls:
     plan = Calls()
     with ops.recording() as plan.calls:
         plan.output, _ = _forward(layers, x, plan, frozenset())
-    plan.forward_ends = len(plan.calls)
-    _number_the_draws(plan)
+    _number_the_draws(plan, plan.calls)
+    plan.forward = plan.calls
     return plan
 
 
-def step(layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: Optimizer, updates: bool) -> Calls:
+def step(
+    layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: Optimizer, updates: bool, splits: bool
+) -> Calls:
     """A training step: the loss and the gradients, and if `updates` the parameters updated.
 
-    x and target stand for any of their shapes and dtypes.
+    x and target stand for any of their shapes and dtypes. splits: may a wide head be taken some rows at a time?
     """
     _check_known(loss, optimizer)
     plan = Calls()
     learnt = frozenset(id(p) for g in optimizer.param_groups for p in g["params"] if p.requires_grad)
     with ops.recording() as plan.calls:
         plan.output, backwards = _forward(layers, x, plan, learnt)
-        plan.forward_ends = len(plan.calls)
+        plan.forward = list(plan.calls)
         _backward(backwards, _loss(plan, loss, target))
         if len({id(p) for p, _ in plan.gradients}) < len(plan.gradients):
             raise NotAChain("two of its layers share a parameter")
+        wide = split_head(plan.calls, len(plan.forward) - 1) if splits else None
+        if wide is not None:
+            plan.share, plan.loss = wide
         if updates:
             _update(plan, optimizer, {id(p): g for p, g in plan.gradients})
-    _number_the_draws(plan)
+    _number_the_draws(plan, plan.forward)
+    _number_the_draws(plan, plan.calls)
     return plan
 
 
@@ -219,11 +228,11 @@ def check_slots(calls: Sequence[ops.Call], slots: Sequence[Array]) -> None:
             raise NotAChain(f"its {name}, {slot.dtype} of shape {slot.shape}, are not what a kernel takes")
 
 
-def _number_the_draws(plan: Calls) -> None:
+def _number_the_draws(plan: Calls, calls: list[ops.Call]) -> None:
     """Each dropout has the array of its seed in the place of its number."""
-    for i, call in enumerate(plan.calls):
+    for i, call in enumerate(calls):
         if call[0] == "dropout":
-            plan.calls[i] = _exchanged(call, "seed", lambda number: plan.seeds[number])
+            calls[i] = _exchanged(call, "seed", lambda number: plan.seeds[number])
 
 
 def _exchanged(call: ops.Call, argument: str, by: Callable[[Any], Any]) -> ops.Call:

@@ -36,9 +36,11 @@ class Step:
         self.layers, expected = trace(model, x)
         slots = self._slots = np.zeros_like(x), np.zeros_like(y)
         with _numbers_kept(optimizer):
-            self.calls = step(self.layers, slots[0].reshape(len(x), -1), slots[1], loss, optimizer, updates)
+            flat = slots[0].reshape(len(x), -1)
+            self.calls = step(self.layers, flat, slots[1], loss, optimizer, updates, not keeps_output)
         check_slots(self.calls.calls, slots)
-        self._forward = _checked_forward(self.calls, slots[0], x, expected)
+        _check_forward(self.calls, slots[0], x, expected)
+        self._share = self.calls.share
         self.program = ops.program(self.calls.calls, slots, _results(self.calls, keeps_output))
         self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything else to be done around a run?
         self._updates = self.calls.updates
@@ -74,6 +76,7 @@ class Step:
             if self._changes:
                 _refresh(calls)
                 _draw(calls.seeds)
+            counts = self._share is None or self._share.of(y)
             settle()
             changed(self._learnt)
             refused = self.program.run(x, y)  # an interrupt comes after it: what it did is counted already
@@ -85,11 +88,15 @@ class Step:
             self._refused(x, y)
         if self._changes:
             for layer, mean, var in calls.moved:
-                follow(layer, mean, var, len(calls.output))
-        return calls.loss.item()
+                follow(layer, mean, var, len(x))
+        if self._share is None:
+            return calls.loss.item()
+        return calls.loss.dtype.type(calls.loss.sum(dtype=np.float64)).item() if counts else np.nan
 
     def can_repeat(self) -> bool:
         """May one step follow the other without a look at anything but the number of the step?"""
+        if self._share is not None:
+            return False
         return bool(self._updates) and not self._changes and not any(u.is_always_new for u in self._updates)
 
     def repeat(self, x: Array, y: Array, order: Array) -> tuple[int, float]:
@@ -132,8 +139,8 @@ class Step:
 
     @no_grad()
     def _refused(self, x: Array, y: Array) -> None:
-        self._forward.run(x)
-        self.loss(wrap(self.calls.output), wrap(y))  # which says what is wrong with either
+        with evaluation(self.model):
+            self.loss(self.model(wrap(x)), wrap(y))  # which says what is wrong with either
         raise RuntimeError("y: changed while the step ran")
 
 
@@ -158,17 +165,17 @@ def _results(calls: Calls, keeps_output: bool) -> list[Array]:
     return [calls.loss, *output, *statistics, *(g for _, g in calls.gradients if not calls.updates)]
 
 
-def _checked_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> Any:
-    """The program that gives the output alone, which is what the model gave: NotAChain if not."""
+def _check_forward(calls: Calls, slot: Array, x: Array, expected: Array) -> None:
+    """NotAChain unless the calls give what the model gave. The output of a wide head is then forgotten."""
     random = default_generator.rng.bit_generator
     state = random.state
     _draw(calls.seeds)
     random.state = state
-    forward = ops.program(calls.calls[: calls.forward_ends], (slot,))
-    forward.run(x)
+    ops.program(calls.forward, (slot,)).run(x)
     if calls.output.shape != expected.shape or not np.array_equal(calls.output, expected, equal_nan=True):
         raise NotAChain("its forward does more than call one layer after the other")
-    return forward
+    if calls.share is not None:
+        calls.output, calls.forward = None, []
 
 
 def follow(layer: Layer, mean: Array, var: Array, rows: int) -> None:
@@ -204,7 +211,7 @@ class Prediction:
         self._like = self.calls.output
         self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything to be done before a run?
         check_slots(self.calls.calls, (slot, self._like))
-        _checked_forward(self.calls, slot, x, expected)
+        _check_forward(self.calls, slot, x, expected)
         self._backend = active()
         self.program = ops.program(self.calls.calls, (slot, self._like))
         self._watch = Watch(model, modes=False)

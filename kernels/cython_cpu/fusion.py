@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -79,12 +80,13 @@ def _fuse_backwards(steps: list[Step], wanted: set[int]) -> None:
     """The derivative of the activation below is taken where dx is made, and weights are updated where dw is."""
     named = [dict(zip(KERNELS[step.name], step.arguments)) for step in steps]
     updates = _updates(steps, named)
+    made = Counter(id(given["dw"]) for step, given in zip(steps, named) if step.name == "linear_backward")
     for at, step in enumerate(steps):
         if step.name != "linear_backward":
             continue
         below = _below(steps, named, at, wanted)
         dw, update = named[at]["dw"], None
-        if id(dw) in updates and id(dw) not in wanted and not named[at]["accumulate"]:
+        if id(dw) in updates and id(dw) not in wanted and made[id(dw)] == 1 and not named[at]["accumulate"]:
             step.options_of, position, arrays = updates[id(dw)]
             optimizer = steps[step.options_of]
             update = optimizer.name, arrays

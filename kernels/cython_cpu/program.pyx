@@ -20,6 +20,11 @@ cdef struct call:
     void *arguments
 
 
+cdef struct place:
+    char **at
+    uintptr_t within
+
+
 # Runs the calls until one of them ends it, with a status that is not 0. last: the one that ran last.
 cdef int run_all(const call *calls, Py_ssize_t count, Py_ssize_t *last) noexcept nogil:
     cdef int status = 0
@@ -48,7 +53,7 @@ FUSED = {"chain": chain, "layer_backward": layer_backward}
 
 
 # A recorded call: the kernel's address, its arguments, memory that these point into, and for each slot the offsets in
-# the arguments at which the address of the slot stands.
+# the arguments at which there is an address within the slot, each with how far within.
 cdef class Recorded:
     cdef size_t function
     cdef bytearray arguments
@@ -61,12 +66,13 @@ cdef class Recorded:
         function(*arguments, record)
         self.function, memory, self.kept = record[0]
         self.arguments = bytearray(memory)
-        self.offsets = [self._find(<uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>slot)) for slot in slots]
+        self.offsets = [self._find(<cnp.ndarray>slot) for slot in slots]
 
-    cdef list _find(self, uintptr_t address):
+    cdef list _find(self, cnp.ndarray slot):
         cdef uintptr_t *words = <uintptr_t *><char *>self.arguments
+        cdef uintptr_t begin = <uintptr_t>cnp.PyArray_DATA(slot), size = <uintptr_t>cnp.PyArray_NBYTES(slot)
         cdef Py_ssize_t i
-        return [i for i in range(len(self.arguments) // sizeof(uintptr_t)) if words[i] == address]
+        return [(i, words[i] - begin) for i in range(len(self.arguments) // sizeof(uintptr_t)) if words[i] - begin < size]
 
 
 cdef class Program:
@@ -77,7 +83,7 @@ cdef class Program:
     cdef bytearray table   # of `call`
     cdef bytearray sizes   # of each slot, in bytes
     cdef bint is_short     # is it over before another thread would have got the GIL?
-    cdef list places       # of each slot: a bytearray of the places where its address stands
+    cdef list places       # of each slot: a bytearray of `place`, where an address within it stands
 
     def __init__(self, calls, slots, results=None):
         cdef Py_ssize_t slot
@@ -109,7 +115,7 @@ cdef class Program:
     cdef _link(self):
         cdef Recorded recorded
         cdef Py_ssize_t i, slot
-        cdef uintptr_t place
+        cdef place here
         self.table = bytearray(len(self.recorded) * sizeof(call))
         self.places = [bytearray() for _ in self.slots]
         cdef call *calls = <call *><char *>self.table
@@ -119,9 +125,10 @@ cdef class Program:
             if self.steps[i].options_of is not None:
                 (<c_weight_update *><char *>recorded.kept).options = self._options_of(i)
             for slot, offsets in enumerate(recorded.offsets):
-                for offset in offsets:
-                    place = <uintptr_t><char *>recorded.arguments + <uintptr_t>offset * sizeof(uintptr_t)
-                    self.places[slot] += (<char *>&place)[:sizeof(place)]
+                for offset, within in offsets:
+                    here.at = <char **>(<char *>recorded.arguments + <uintptr_t>offset * sizeof(uintptr_t))
+                    here.within = within
+                    self.places[slot] += (<char *>&here)[:sizeof(here)]
 
     # The arguments of the optimizer's call that a step takes its options from.
     cdef void *_options_of(self, Py_ssize_t step) except NULL:
@@ -134,10 +141,10 @@ cdef class Program:
 
     cdef void _put(self, Py_ssize_t slot, void *address) noexcept:
         cdef bytearray places = self.places[slot]
-        cdef void ***place = <void ***><char *>places
+        cdef place *each = <place *><char *>places
         cdef Py_ssize_t i
-        for i in range(len(places) // <Py_ssize_t>sizeof(uintptr_t)):
-            place[i][0] = address
+        for i in range(len(places) // <Py_ssize_t>sizeof(place)):
+            each[i].at[0] = <char *>address + each[i].within
 
     def repeat(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray order, list counters, cnp.ndarray loss):
         cdef cnp.ndarray xs = self.slots[0], ys = self.slots[1], counter

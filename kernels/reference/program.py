@@ -18,13 +18,20 @@ class Program:
 
     def run(self, *arrays):
         kernels = import_module(__package__)
-        given = {address(slot): array for slot, array in zip(self.slots, arrays)}
         for i, (name, arguments) in enumerate(self.calls):
-            now = [given[address(a)].reshape(a.shape) if address(a) in given else a for a in arguments]
+            now = [self._now(a, arrays) for a in arguments]
             found = getattr(kernels, name)(*now)
             if found is not None and found >= 0:
                 return i
         return -1
+
+    def _now(self, a, arrays):
+        """The argument, or what is in its place in the array given for the slot that it is, or is a part of."""
+        for slot, array in zip(self.slots, arrays):
+            if isinstance(a, np.ndarray) and a.size and 0 <= address(a) - address(slot) < slot.nbytes:
+                begin = (address(a) - address(slot)) // a.itemsize
+                return array.reshape(-1)[begin : begin + a.size].reshape(a.shape)
+        return a
 
     def repeat(self, x, y, order, counters, loss):
         total, rows = 0.0, len(self.slots[0])
