@@ -91,6 +91,11 @@ KERNELS: dict[str, tuple[str, ...]] = {
     ),
     # -> index of the first element of a, of any shape, outside 0..1 or NaN; -1 if there is none
     "find_outside_unit": ("a",),
+    # The gradients, a list of arrays, are clipped in place. norm (1,): √Σ g² over all of them, as it was; if max_norm
+    # is finite, and max_norm / (norm + 1e-6) < 1 or NaN, they are multiplied by that.
+    "clip_norm": ("max_norm", "grads", "norm"),
+    # g = min(max(g, -limit), limit), NaN stays
+    "clip_value": ("limit", "grads"),
     # The optimizers: params and state are read and updated in place. grads, params and each kind of state are lists of
     # arrays, one for each parameter and of its shape; a kind that is not kept is None. step counts from 1; it may be
     # a float64 array (1,). Denormal numbers may count as 0.

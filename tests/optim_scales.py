@@ -29,6 +29,12 @@ def _each(inputs, start, truth, scale):
     return scales
 
 
+def _clip(inputs, truth, start):
+    """Of the norm, whose squares are summed, and of what is multiplied by its inverse."""
+    terms = sum(g.size for g in start["grads"])
+    return {name: np.abs(t) * (2 + terms**0.5 / 8) for name, t in truth.items()}
+
+
 def _sgd(inputs, truth, start):
     lr, momentum = inputs["lr"], inputs["momentum"]
 
@@ -132,6 +138,8 @@ def _radam(inputs, truth, start):
 
 
 OPTIM_SCALES = {
+    "clip_norm": _clip,
+    "clip_value": _clip,
     "sgd": _sgd,
     "adam": _adam,
     "rmsprop": _rmsprop,

@@ -55,6 +55,33 @@ def test_sgd_with_lists_of_one_number():
     np.testing.assert_allclose([p, buffer], [1 - 0.1 * 0.5 - 0.1 * 0.95, 0.95], rtol=1e-15)
 
 
+def test_clipping_gradients_of_any_layout():
+    a, b = np.arange(6.0).reshape(2, 3), np.arange(4.0)[::-1]
+    norm = np.sqrt((a**2).sum() + (b**2).sum())
+    grads = [a.T.copy().T, np.arange(4.0)[::-1]]
+    np.testing.assert_allclose(ops.clip_norm(grads, np.inf), norm)
+    assert (grads[0] == a).all() and (grads[1] == b).all()
+    np.testing.assert_allclose(ops.clip_norm(grads, 0.5), norm)
+    np.testing.assert_allclose(grads[0], a * 0.5 / (norm + 1e-6))
+    np.testing.assert_allclose(grads[1], b * 0.5 / (norm + 1e-6))
+    ops.clip_value(grads, 0.2)
+    np.testing.assert_allclose(grads[1], np.minimum(b * 0.5 / (norm + 1e-6), 0.2))
+    assert ops.clip_norm([], 1.0) == 0
+
+
+@pytest.mark.parametrize(("grads", "limit", "error", "text"), [
+    (np.ones(3), 1.0, TypeError, "grads: expected a list of arrays, got ndarray"),
+    ([[1.0]], 1.0, TypeError, r"grads\[0\]: expected an ndarray, got list"),
+    ([np.ones(3), np.ones(3, "f")], 1.0, TypeError, r"grads\[1\]: expected float64 as grads\[0\] is, got float32"),
+    ([np.ones(3)], "1", TypeError, "(max_norm|limit): expected a number, got str"),
+    ([np.broadcast_to(1.0, 3)], 1.0, ValueError, r"grads\[0\]: "),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
+def test_clipping_refuses(name, grads, limit, error, text):
+    with pytest.raises(error, match=text):
+        getattr(ops, name)(grads, limit)
+
+
 @pytest.mark.parametrize("name", ["adam", "nadam", "rmsprop", "adagrad", "radam"])
 @pytest.mark.parametrize("eps", [0.0, 1e-30])
 def test_gradients_whose_squares_vanish_move_a_parameter_no_further_than_others(name, eps):

@@ -63,7 +63,12 @@ LARGE = [
         cases.normalize(kernel, *shape)
         for shape in ((20_000, 10), (1000, 1000), (3, 100_000))
         for kernel in KERNELS
-        if "_norm" in kernel
+        if kernel.startswith(("layer_norm", "batch_norm"))
+    ),
+    *(
+        cases.clip(kernel, ((700, 1001), (13,), (0,), (), (90_001,)), dtype, limit=0.5)
+        for kernel in ("clip_norm", "clip_value")
+        for dtype in ("float32", "float64")
     ),
     *(
         cases.prelu(kernel, *shape, shared=shared)

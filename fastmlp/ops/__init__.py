@@ -41,7 +41,7 @@ from .normalize import (
     softmax,
     softmax_backward,
 )
-from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
+from .optim import adadelta, adagrad, adam, clip_norm, clip_value, nadam, radam, rmsprop, sgd
 from .program import Call, program, recording
 
 __all__ = [
@@ -56,6 +56,8 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "choose_activation",
+    "clip_norm",
+    "clip_value",
     "cross_entropy",
     "dropout",
     "huber_loss",

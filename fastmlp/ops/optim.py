@@ -17,7 +17,7 @@ from fastmlp.kernels.contract import KERNELS
 
 from ..backend import active
 from ..checks import Array, as_array, integer, number, output, same_shape
-from .arrays import updatable
+from .arrays import copy_back, updatable
 
 Arrays = Sequence[Array]
 
@@ -206,7 +206,43 @@ def radam(
     kernel(grads, *numbers, decoupled_weight_decay, maximize, step, *written)
 
 
+def clip_norm(grads: Arrays, max_norm: float, *, backend: str | None = None) -> Any:
+    """The gradients multiplied, in place, by what makes their norm no more than max_norm. -> that norm as it was
+
+    grads: arrays of one dtype, float32 or float64, that do not overlap. The norm is √Σ g² over all of them, of their
+    dtype; if it is NaN, so are they then. max_norm: inf leaves them as they are.
+    """
+    kernel, limit = active(backend).clip_norm, number("max_norm", max_norm)
+    grads, written = _clipped(grads, limit == np.inf)
+    norm = np.empty(1, written[0].dtype if written else np.float32)
+    kernel(limit, written, norm)
+    copy_back(grads, written)
+    return norm[0]
+
+
+def clip_value(grads: Arrays, limit: float, *, backend: str | None = None) -> None:
+    """Every number g of the gradients becomes min(max(g, -limit), limit), in place; NaN stays."""
+    kernel, limit = active(backend).clip_value, number("limit", limit)
+    grads, written = _clipped(grads, False)
+    kernel(limit, written)
+    copy_back(grads, written)
+
+
 # --------------------------------------------------------------------------------------------- the checks
+
+
+def _clipped(grads: Any, only_read: bool) -> tuple[Any, Any]:
+    """-> the gradients, and C-contiguous ones, themselves or copies; both are the same list if they are not written."""
+    grads = _listed("grads", grads)
+    dtype = _float_type("grads[0]", grads[0]) if grads else None
+    for i, g in enumerate(grads):
+        name = f"grads[{i}]"
+        if _float_type(name, g) != dtype:
+            raise TypeError(f"{name}: expected {dtype} as grads[0] is, got {g.dtype}")
+        if not only_read:
+            output(g, g.shape, dtype, (), name)
+    plain = [np.require(g, dtype, ["C", "A"]) for g in grads]
+    return (plain if only_read else grads), plain
 
 
 def _ready(kernel: str, grads: Any, numbers: Any, written: Any, required: int) -> tuple[Any, Any, Any]:

@@ -30,8 +30,8 @@ def explain(network: Network) -> str:
     peaks: dict[Any, tuple[float, int] | None] = {}
     if network.reason is not None:
         lines += [f"runs layer by layer: {network.reason}", ""]
-    if network._updates_later and network.optimizer is not None:
-        lines += ["gradients are clipped or summed: the update is a call of the optimizer's own", ""]
+    if network.accumulate > 1 and network.optimizer is not None:
+        lines += ["gradients are summed: the update is a call of the optimizer's own", ""]
     plans = ("step", network._steps), ("backward", network._backwards), ("predict", network._predictions)
     for name, some in plans:
         for key, plan in some.items():

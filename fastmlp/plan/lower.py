@@ -62,11 +62,20 @@ def prediction(layers: Sequence[Layer], x: Array) -> Calls:
 
 
 def step(
-    layers: Sequence[Layer], x: Array, target: Any, loss: Any, optimizer: Optimizer, updates: bool, splits: bool
+    layers: Sequence[Layer],
+    x: Array,
+    target: Any,
+    loss: Any,
+    optimizer: Optimizer,
+    updates: bool,
+    splits: bool,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
 ) -> Calls:
     """A training step: the loss and the gradients, and if `updates` the parameters updated.
 
     x and target stand for any of their shapes and dtypes. splits: may a wide head be taken some rows at a time?
+    clip_norm, clip_value: what gradients are clipped to before an update.
     """
     _check_known(loss, optimizer)
     plan = Calls()
@@ -81,6 +90,7 @@ def step(
         if wide is not None:
             plan.share, plan.loss = wide
         if updates:
+            _clip(plan, optimizer, clip_norm, clip_value)
             _update(plan, optimizer, {id(p): g for p, g in plan.gradients})
     _number_the_draws(plan, plan.forward)
     _number_the_draws(plan, plan.calls)
@@ -255,6 +265,16 @@ def _loss(plan: Calls, loss: Any, target: Any) -> Array:
     name, arguments = plan.calls[-1]
     plan.loss = arguments[KERNELS[name].index("loss")]
     return node.kept[0]
+
+
+def _clip(plan: Calls, optimizer: Optimizer, norm: float | None, value: float | None) -> None:
+    """In the order of the parameters, as the norm is summed."""
+    gradients = {id(p): g for p, g in plan.gradients}
+    grads = [gradients[id(p)] for group in optimizer.param_groups for p in group["params"] if id(p) in gradients]
+    if norm is not None:
+        ops.clip_norm(grads, norm)
+    if value is not None:
+        ops.clip_value(grads, value)
 
 
 def _update(plan: Calls, optimizer: Optimizer, gradients: dict[int, Array]) -> None:

@@ -89,7 +89,7 @@ class Network(Predictor):
             try:
                 loss = None if plan is None else plan.attempt(x, y)
                 if loss is None:
-                    plan = self._plan(self._steps, x, y, not self._updates_later, False)
+                    plan = self._plan(self._steps, x, y, self.accumulate == 1, False)
                     self._last_step = plan
                     loss = None if plan is None else plan.run(_array(x), _labels(_array(y)))
             except NotYet:
@@ -136,7 +136,8 @@ class Network(Predictor):
         if not (_is_plain(xa) and _is_plain(ya)):
             return None
         assert self.optimizer is not None
-        made = partial(Step, self.model, self.loss, self.optimizer, updates, keeps_output, xa, ya)
+        clip = self.clip_grad_norm, self.clip_grad_value
+        made = partial(Step, self.model, self.loss, self.optimizer, updates, keeps_output, *clip, xa, ya)
         return self._made(plans, key, made, (self.model, True, self.loss, self.optimizer))
 
     def _made(self, plans: dict[Any, Any], key: Any, make: Callable[[], Any], watched: tuple[Any, ...]) -> Any:
@@ -157,11 +158,6 @@ class Network(Predictor):
             plans[key] = Refusal(Watch(*watched), self.reason)
             return None
         return plans[key]
-
-    @property
-    def _updates_later(self) -> bool:
-        """Is there anything to be done between the gradients and the update?"""
-        return self.accumulate > 1 or self.clip_grad_norm is not None or self.clip_grad_value is not None
 
     def _eager_step(self, x: Any, y: Any) -> float:
         assert self.optimizer is not None and self.loss is not None

@@ -30,14 +30,25 @@ class Step:
     """Training on inputs and targets of one shape."""
 
     def __init__(
-        self, model: Module, loss: Any, optimizer: Optimizer, updates: bool, keeps_output: bool, x: Array, y: Array
+        self,
+        model: Module,
+        loss: Any,
+        optimizer: Optimizer,
+        updates: bool,
+        keeps_output: bool,
+        clip_norm: float | None,
+        clip_value: float | None,
+        x: Array,
+        y: Array,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.layers, expected = trace(model, x)
         slots = self._slots = np.zeros_like(x), np.zeros_like(y)
         with _numbers_kept(optimizer):
             flat = slots[0].reshape(len(x), -1)
-            self.calls = step(self.layers, flat, slots[1], loss, optimizer, updates, not keeps_output)
+            self.calls = step(
+                self.layers, flat, slots[1], loss, optimizer, updates, not keeps_output, clip_norm, clip_value
+            )
         check_slots(self.calls.calls, slots)
         _check_forward(self.calls, slots[0], x, expected)
         self._share = self.calls.share

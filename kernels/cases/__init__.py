@@ -23,7 +23,7 @@ from .losses import (
     nll_loss,
 )
 from .normalize import dropout, dropout_cases, normalize, normalize_cases
-from .optim import optim_cases, update
+from .optim import clip, optim_cases, update
 from .rows import row_cases, softmax
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "activation",
     "all_cases",
     "between_gaps",
+    "clip",
     "cross_entropy",
     "dropout",
     "elementwise_loss",

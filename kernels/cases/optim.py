@@ -74,7 +74,36 @@ def update(
     return case_of(kernel, (len(shapes),), dtype, options, draw, outputs, start)
 
 
+def clip(
+    kernel: str, shapes: tuple[Shape, ...] = SHAPES, dtype: str = "float32", *, limit: float, special: bool = False
+) -> Case:
+    """Gradients clipped by their norm, or each number. `special`: NaN, inf and others among them."""
+    outputs = {"grads": list(shapes)} | ({"norm": (1,)} if kernel == "clip_norm" else {})
+
+    def start(random: Draw) -> dict[str, Any]:
+        grads = [random.normal(shape) for shape in shapes]
+        if special:
+            grads = [random.spoiled(g, g.size // 9) if g.size else g for g in grads]
+        return {"grads": grads, "norm": random.normal((1,))} if kernel == "clip_norm" else {"grads": grads}
+
+    sizes = tuple("x".join(map(str, shape)) or "scalar" for shape in shapes)
+    options = {"shapes": sizes if shapes != SHAPES else "", "limit": f"limit{limit}", "special": special}
+    given = {KERNELS[kernel][0]: limit}
+    return case_of(kernel, (len(shapes),), dtype, options, lambda random: given, outputs, start)
+
+
+def clip_cases() -> Iterator[Case]:
+    for kernel, dtype, limit in product(("clip_norm", "clip_value"), FLOATS, (0.25, 1e6, float("inf"))):
+        yield clip(kernel, dtype=dtype, limit=limit)
+        yield clip(kernel, (), dtype, limit=limit)
+        yield clip(kernel, tuple((e,) for e in EDGES), dtype, limit=limit)
+        yield clip(kernel, ((20_000,), (3,), (8191, 2)), dtype, limit=limit)
+    for dtype in FLOATS:
+        yield clip("clip_value", ((1000,), (128,)), dtype, limit=2.0, special=True)
+
+
 def optim_cases() -> Iterator[Case]:
+    yield from clip_cases()
     kernels = tuple(NUMBERS)
     for kernel, dtype in product(kernels, FLOATS):
         yield update(kernel, dtype=dtype)

@@ -18,7 +18,7 @@ from .normalize import (
     layer_norm_backward,
     layer_norm_forward,
 )
-from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
+from .optim import adadelta, adagrad, adam, clip_norm, clip_value, nadam, radam, rmsprop, sgd
 from .program import Program
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from .threads import default_num_threads
@@ -35,6 +35,8 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
     "built_isas",
+    "clip_norm",
+    "clip_value",
     "cross_entropy",
     "dropout",
     "elementwise_loss",

@@ -126,6 +126,11 @@ cdef extern from "engine.h" nogil:
 
     int OPTIM_sgd, OPTIM_adam, OPTIM_rmsprop, OPTIM_adagrad, OPTIM_adadelta, OPTIM_nadam, OPTIM_radam
 
+    struct c_clip "clip":
+        parameters of
+        double limit
+        void *norm
+
     struct c_sgd "sgd":
         parameters of
         double lr, momentum, dampening, weight_decay
@@ -224,6 +229,8 @@ cdef extern from "engine.h" nogil:
         kernel *bad_label
         kernel *outside_unit
         kernel *chain
+        kernel *clip_norm
+        kernel *clip_value
         kernel *sgd
         kernel *adam
         kernel *rmsprop

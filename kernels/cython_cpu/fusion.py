@@ -80,13 +80,14 @@ def _fuse_backwards(steps: list[Step], wanted: set[int]) -> None:
     """The derivative of the activation below is taken where dx is made, and weights are updated where dw is."""
     named = [dict(zip(KERNELS[step.name], step.arguments)) for step in steps]
     updates = _updates(steps, named)
-    made = Counter(id(given["dw"]) for step, given in zip(steps, named) if step.name == "linear_backward")
+    items = [item for given in named for item in given.values()]
+    taken = Counter(id(a) for item in items for a in (item if isinstance(item, list) else [item]))
     for at, step in enumerate(steps):
         if step.name != "linear_backward":
             continue
         below = _below(steps, named, at, wanted)
         dw, update = named[at]["dw"], None
-        if id(dw) in updates and id(dw) not in wanted and made[id(dw)] == 1 and not named[at]["accumulate"]:
+        if id(dw) in updates and id(dw) not in wanted and taken[id(dw)] == 2 and not named[at]["accumulate"]:
             step.options_of, position, arrays = updates[id(dw)]
             optimizer = steps[step.options_of]
             update = optimizer.name, arrays

@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t
 
 from api cimport (
-    c_adadelta, c_adagrad, c_adam, c_nadam, c_rmsprop, c_sgd, is_double, optimized, parameters, run, table_t, tables,
+    c_adadelta, c_adagrad, c_adam, c_clip, c_nadam, c_rmsprop, c_sgd, is_double, optimized, parameters, run, table_t, tables,
 )
 
 cnp.import_array()
@@ -44,6 +44,18 @@ cdef inline const double *step_at(object step, double *own) except NULL:
 
 cdef inline table_t table_for(list params) noexcept:
     return table[len(params) > 0 and is_double(<cnp.ndarray>params[0])]
+
+
+def clip_norm(double max_norm, list grads, cnp.ndarray norm, list record=None):
+    cdef bytes each = gather(grads, grads, None, None, None)
+    cdef c_clip c = c_clip(listed(each), max_norm, cnp.PyArray_DATA(norm))
+    run(table[is_double(norm)].clip_norm, &c, sizeof(c), record, each)
+
+
+def clip_value(double limit, list grads, list record=None):
+    cdef bytes each = gather(grads, grads, None, None, None)
+    cdef c_clip c = c_clip(listed(each), limit, NULL)
+    run(table_for(grads).clip_value, &c, sizeof(c), record, each)
 
 
 def sgd(

@@ -53,6 +53,21 @@ def each(params, *lists):
 
 
 @np.errstate(all="ignore")
+def clip_norm(max_norm, grads, norm):
+    """Pascanu et al. 2013, as torch.nn.utils.clip_grad_norm_ does it."""
+    norm[0] = sum((np.vdot(g, g) for g in grads), norm.dtype.type(0)) ** 0.5
+    share = norm.dtype.type(max_norm) / (norm[0] + norm.dtype.type(1e-6))
+    if not share >= 1 and not np.isinf(max_norm):
+        for g in grads:
+            g *= share
+
+
+def clip_value(limit, grads):
+    for g in grads:
+        np.clip(g, -limit, limit, out=g)
+
+
+@np.errstate(all="ignore")
 def sgd(grads, lr, momentum, dampening, weight_decay, nesterov, maximize, first, params, momentum_buffers):
     """momentum_buffers: None if momentum is 0. first: they have no numbers yet, and begin with the gradient."""
     for p, grad, buffer in each(params, grads, momentum_buffers):

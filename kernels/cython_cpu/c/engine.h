@@ -168,6 +168,8 @@ struct adagrad { struct parameters of; double lr, lr_decay, weight_decay, eps; i
 struct adadelta { struct parameters of; double lr, rho, eps, weight_decay; int maximize; };
 struct nadam { struct adam adam; double mu, mu_next, mu_product; };
 
+struct clip { struct parameters of; double limit; void *norm; }; /* the gradients are the params */
+
 struct prelu { /* x as (rows, channels, inner), weight (channels), or (1) for all; y where dy is NULL, else dx and dweight */
     ptrdiff_t rows, channels, inner, weights;
     const void *dy, *x, *weight;
@@ -211,6 +213,7 @@ struct kernels {
     kernel *nll_loss; /* struct cross_entropy, with log-probabilities and labels; no sample_weight, no label_smoothing */
     kernel *elementwise_loss, *bad_label, *outside_unit;
     kernel *chain;
+    kernel *clip_norm, *clip_value;
     kernel *sgd, *adam, *rmsprop, *adagrad, *adadelta, *nadam, *radam;
     /* runs `rounds` rounds of independent multiply-adds; -> floating-point operations done */
     double (*fma_peak)(ptrdiff_t rounds);

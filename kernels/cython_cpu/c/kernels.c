@@ -4,6 +4,7 @@
 #include "elementwise_losses.h"
 #include "batch_norm.h"
 #include "chain.h"
+#include "clip.h"
 #include "dropout.h"
 #include "engine.h"
 #include "how.h"
@@ -58,6 +59,8 @@ const struct kernels NAME_(ISA, REAL_BITS) = {
     .bad_label = bad_label,
     .outside_unit = outside_unit,
     .chain = chain,
+    .clip_norm = clip_norm,
+    .clip_value = clip_value,
     .sgd = sgd,
     .adam = adam,
     .rmsprop = rmsprop,

@@ -197,12 +197,21 @@ struct rule {
 };
 typedef struct rule rule_of(const void *arguments, const struct optimized *one);
 
+INLINE ptrdiff_t elements_of(struct parameters of) {
+    return of.count ? of.each[of.count - 1].begin + of.each[of.count - 1].count : 0;
+}
+INLINE ptrdiff_t runs_of(struct parameters of) { return (elements_of(of) + RUN - 1) / RUN; }
+
+/* Over all elements, over the threads. */
+static void run_over(struct parameters of, update_run *run, const void *terms) {
+    struct update u = {of.each, of.count, elements_of(of), run, terms};
+    pool_run(update_task, &u, runs_of(of), pool_is_worth((double)u.total * UPDATE_COST, VLEN));
+}
+
 static int update_all(const void *arguments, struct parameters of, rule_of *rule_for) {
     if (of.count == 0) return 0;
     const struct rule rule = rule_for(arguments, of.each);
-    const struct optimized *last = of.each + of.count - 1;
-    struct update u = {of.each, of.count, last->begin + last->count, rule.run, &rule.terms};
-    pool_run(update_task, &u, (u.total + RUN - 1) / RUN, pool_is_worth((double)u.total * UPDATE_COST, VLEN));
+    run_over(of, rule.run, &rule.terms);
     return 0;
 }
 
