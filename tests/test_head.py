@@ -41,6 +41,7 @@ def calls_of(net):
 @pytest.mark.parametrize(("options", "labels"), [
     ({}, LABELS), ({}, IGNORED), ({"reduction": "sum", "ignore_index": 3}, LABELS),
     ({"weight": fm.tensor(np.linspace(0.5, 2, CLASSES).astype("f"))}, IGNORED), ({}, np.full(ROWS, -100)),
+    ({"weight": fm.tensor(np.linspace(-2, 1, CLASSES).astype("f"))}, LABELS),
     ({"weight": fm.tensor(np.linspace(0, 2, CLASSES).astype("f")), "reduction": "sum"}, LABELS.astype(np.int32)),
 ])  # fmt: skip
 def test_learns_as_the_layers_do(deep, options, labels):

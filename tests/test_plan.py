@@ -809,6 +809,27 @@ def test_a_tape_that_needs_the_old_weights_notices():
         y.backward()
 
 
+@pytest.mark.parametrize("layer", [lambda: nn.Dropout(0.5), lambda: nn.BatchNorm1d(4)])
+def test_what_is_wrong_in_training_alone_is_named_as_the_layers_name_it(layer):
+    fm.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), layer())
+    net = fm.compile(model, nn.BCELoss(), optim.SGD(model.parameters(), 0.01))
+    x, y = np.random.default_rng(0).standard_normal((6, 4)).astype("f"), np.ones((6, 4), "f")
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"input\[\d, \d\] is .*: expected 0 to 1; for logits"):
+            net.step(x, y)
+    assert net.reason is None
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_pickle(protocol):
+    net, x = fm.compile(*training(Written)), X.astype("f")
+    net.step(x, LABELS)
+    other = pickle.loads(pickle.dumps(net, protocol))
+    assert other.step(x, LABELS) == net.step(x, LABELS)
+    np.testing.assert_array_equal(other.predict(x), net.predict(x))
+
+
 def test_explain():
     net = fm.compile(*training(Written))
     assert "no plan yet" in net.explain()

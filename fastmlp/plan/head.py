@@ -1,4 +1,8 @@
-"""A last layer of many classes with its cross-entropy, some rows at a time: its logits never exist all at once."""
+"""A last layer of many classes with its cross-entropy, some rows at a time.
+
+Its logits never exist all at once in a step. They do once while the plan is made, when the calls are compared with
+what the model gives, as they do in the layers.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,12 @@ class Share:
     ignore_index: int
     reduction: str
 
-    def of(self, labels: Array) -> bool:
-        """Made for these labels. -> is there any that counts? (Labels that are no classes are refused later.)"""
+    def prepare(self, labels: Array) -> float:
+        """For these labels. -> what their losses are divided by; those that are no classes are refused later."""
         known = labels[(labels >= 0) & (labels < self.classes)]
         total = divisor(known, self.weight, self.ignore_index) if self.reduction == "mean" else 1.0
         self.share.fill(1 / total if total else 0.0)
-        return total > 0
+        return total
 
 
 def split_head(calls: list[ops.Call], head: int) -> tuple[Share, Array] | None:

@@ -1,7 +1,8 @@
 """From a chain of layers to the calls of kernels that are one step, or one prediction.
 
 The functions of `ops` are called as the tape would call them, but under `ops.recording`: what they ask of the backend
-is the plan. So the plan computes what the layers compute one by one, to the last bit.
+is the plan. So the plan computes what the layers compute one by one; to the last bit, but for a wide head (head.py) and
+what a backend does as one.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,13 +59,14 @@ class Network(Predictor):
         for name, limit in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
             if limit is not None and not number(name, limit) > 0:
                 raise ValueError(f"{name}: expected a number > 0, got {limit}")
+        Predictor.__init__(self)
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.clip_grad_norm, self.clip_grad_value = clip_grad_norm, clip_grad_value
         self.accumulate = positive("accumulate", accumulate)
         self._forget()
 
     def _forget(self) -> None:
-        Predictor.__init__(self)
+        self._last_prediction = None
         self._steps: dict[Any, Step | Refusal] = {}
         self._backwards: dict[Any, Step | Refusal] = {}  # steps without their update
         self._predictions: dict[Any, Prediction | Refusal] = {}
@@ -323,14 +325,21 @@ class Network(Predictor):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Another model, loss, optimizer or option: the plans are made anew."""
-        object.__setattr__(self, name, value)
-        if not name.startswith("_") and name != "reason" and "_steps" in self.__dict__:
+        if name.startswith("_") or name == "reason" or "_steps" not in self.__dict__:
+            object.__setattr__(self, name, value)
+            return
+        with self._lock:
+            object.__setattr__(self, name, value)
             self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_") and name != "reason"}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
+
     def __setstate__(self, state: dict[str, Any]) -> None:
+        Predictor.__init__(self)
         self.__dict__.update(state)
         self._forget()
 

@@ -7,7 +7,7 @@ from fastmlp.plan.updates cimport Update
 cdef class Step:
     cdef readonly object model, loss, optimizer, layers, calls, program
     cdef readonly tuple _slots
-    cdef object _share, _watch, _backend
+    cdef object _forward, _share, _watch, _backend
     cdef list _learnt, _updates
     cdef bint _changes
 

@@ -71,7 +71,7 @@ def trace(model: Module, x: Array) -> tuple[list[Layer], Array]:
                 state.allowed |= {id(t) for t in layer.options["running"]}
         if given._memory.version or state.has_changed():
             raise NotAChain("its forward changes its input, its attributes or what it has learnt")
-        return layers, array_of(y).copy()
+        return layers, array_of(y)
 
 
 class _State:

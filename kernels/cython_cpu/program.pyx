@@ -53,7 +53,8 @@ FUSED = {"chain": chain, "layer_backward": layer_backward}
 
 
 # A recorded call: the kernel's address, its arguments, memory that these point into, and for each slot the offsets in
-# the arguments at which there is an address within the slot, each with how far within.
+# the arguments at which there is an address within the slot, each with how far within. A word that only looks like one is
+# a field that is not used.
 cdef class Recorded:
     cdef size_t function
     cdef bytearray arguments

@@ -191,13 +191,14 @@ static void weights_task(void *job, ptrdiff_t index) {
     }
 }
 
-/* dzᵀ (n, m), for dw if strips of dz are too large for the caches. Its rows are an odd number of lines apart, so that those of a
- * strip fall into different sets. */
-enum { MANY_TURNED = 262144 };
+/* dzᵀ (n, m), for dw if strips of dz are too large for the caches, but it is not so large itself that memory must hold it. Its
+ * rows are an odd number of lines apart, so that those of a strip fall into different sets. */
+enum { MANY_TURNED = 262144, MOST_TURNED = 16 * MANY_TURNED };
 struct turned { const real *dz; real *to; ptrdiff_t m, n, row; };
 INLINE ptrdiff_t turned_row(ptrdiff_t m) { return round_up(m, 2 * LINE) + LINE; }
 INLINE int turns_dz(const struct linear_backward *b) {
-    return b->dw && b->m >= STRIP && b->m * b->n >= MANY_TURNED && !makes_dw_turned(b);
+    const ptrdiff_t elements = b->m * b->n;
+    return b->dw && b->m >= STRIP && elements >= MANY_TURNED && elements <= MOST_TURNED && !makes_dw_turned(b);
 }
 static void turn_task(void *job, ptrdiff_t index) {
     const struct turned *t = job;
@@ -206,7 +207,8 @@ static void turn_task(void *job, ptrdiff_t index) {
         turn(t->dz + i * t->n + c, t->n, t->to + c * t->row + i, t->row, (int)least(STRIP, t->m - i), (int)cols);
 }
 
-/* dw, and what is done with it. dz is still to be turned, if it is to be. */
+/* dw, and what is done with it. Where dz is to be turned, S has the strides of dzᵀ, and its data is still to be exchanged for
+ * that. */
 static struct matmul weights_product(const struct linear_backward *b, const real *dz, int share) {
     struct matmul j = dw_product(b, 0, b->m, dz, b->dw, b->accumulate, share);
     if (turns_dz(b)) j.s = (struct operand){dz, turned_row(b->m), 1};

@@ -114,8 +114,8 @@ static void dot_task(void *job, ptrdiff_t index) {
             dot_fn *const tile = cols == WIDE ? dot_1x16 : dots[rows - 1];
             for (ptrdiff_t j = block; j < stop; j += cols)
                 tile(d, d->x + i * d->x_row, d->w + j * d->w_row,
-                               d->bias ? d->bias + i * d->bias_row + j * d->bias_col : NULL,
-                               d->c + i * d->c_row + j * d->c_col, (int)least(cols, stop - j), floor);
+                     d->bias ? d->bias + i * d->bias_row + j * d->bias_col : NULL,
+                     d->c + i * d->c_row + j * d->c_col, (int)least(cols, stop - j), floor);
         }
     if (!d->y) return;
     const ptrdiff_t at = begin * d->c_col;

@@ -17,7 +17,7 @@ static struct how forward_how(const struct linear_forward *f) {
     if (!prefers_dot(f)) return how_of(forward_product(f, share));
     struct dot d = forward_dots(f, share);
     const ptrdiff_t tasks = dot_tasks(&d), rows = evenly(d.m, DOT_ROWS);
-    return (struct how){tasks ? HOW_dots : HOW_not, d.m != f->m, rows, dot_tile_cols(&d, rows), tasks};
+    return (struct how){tasks ? HOW_dots : HOW_not, f->m >= f->n, rows, dot_tile_cols(&d, rows), tasks};
 }
 
 static void backward_how(const struct linear_backward *b, struct how *dx, struct how *dw) {

@@ -22,8 +22,9 @@ void pool_run(pool_task task, void *job, ptrdiff_t tasks, int share);
 int pool_threads(void);
 void pool_set_threads(int threads);
 
-/* The calling thread's own scratch, SCRATCH_BYTES of it (SPARE_BYTES of these lie behind the panels of a product), aligned to 64 and zero when it is new; freed when the thread ends.
- * NULL if there is no memory for it; but never in a task, nor again in a thread that once had it. */
+/* The calling thread's own scratch, SCRATCH_BYTES of it (SPARE_BYTES of these lie behind the panels of a product), aligned to 64
+ * and zero when it is new; freed when the thread ends. NULL if there is no memory for it; but never in a task, nor again in a
+ * thread that once had it. */
 enum { SCRATCH_BYTES = 1280 * 1024, SPARE_BYTES = 512 * 1024 };
 void *pool_scratch(void);
 

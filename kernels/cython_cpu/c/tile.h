@@ -83,14 +83,15 @@ INLINE const real *moved(const real *p) {
         if (--ahead_rows == 0) array++, ahead_rows = rows, ahead = *array ? *array + at : NULL;  \
     } while (0)
 
-/* A step over a column of S. */
+/* A step over a column of S. Whole vectors are copied, up to VLEN - 1 reals beyond the strip: who asks for a copy sees to it that
+ * these may be read, and that there is room for them. */
 #define COLUMN_STEP                                                                              \
     do {                                                                                         \
         STEP(sp[i]);                                                                             \
         if (s_copy) {                                                                            \
             UNROLL for (int i = 0; i < rows; i += VLEN) v_store(s_copy + i, v_load(sp + i));     \
             s_copy += rows;                                                                      \
-            fetch(sp + 2 * AHEAD * s_col, rows);                                                                      \
+            fetch(sp + 2 * AHEAD * s_col, rows);                                                 \
         }                                                                                        \
         vp = moved(vp + t->v_row), sp = moved(sp + s_col);                                       \
     } while (0)

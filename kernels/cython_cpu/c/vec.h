@@ -192,10 +192,12 @@ INLINE vec v_sqrt(vec a) {
 INLINE vec v_over_root(vec a, vec v, real eps) {
     v = v_max(v_set(REAL_MIN), v);
 #if defined(ISA_AVX512) && REAL_BITS == 32
-    if (eps < 0x1p100f && v_le(v, v_set(FLT_MAX)) == (vmask)-1) {
+    if (eps < 0x1p100f) {
         const vec one = v_set(1), r = (vec)_mm512_rsqrt14_ps(v), near = v * r;
         const vec d = v_fma(near * (real)0.5, v_fma(-near, r, one), near) + eps, q = (vec)_mm512_rcp14_ps(d);
-        return a * v_fma(v_fma(-d, q, one), q, q);
+        const vec estimate = a * v_fma(v_fma(-d, q, one), q, q);
+        const vmask finite = v_le(v, v_set(FLT_MAX));
+        return finite == (vmask)-1 ? estimate : v_sel(finite, estimate, a / (v_sqrt(v) + eps));
     }
 #endif
     return a / (v_sqrt(v) + eps);
