@@ -54,7 +54,7 @@ class Step:
         check_slots(self.calls.calls, slots)
         forward = _checked_forward(self.calls, slots[0], x, expected)
         self._share = self.calls.share
-        self._forward = forward if self._share is None else None
+        self._forward: Any = forward if self._share is None else None
         if self._share is not None:  # what it gave is not needed any more
             self.calls.output, self.calls.forward = None, []
         self.program = ops.program(self.calls.calls, slots, _results(self.calls, keeps_output))
@@ -158,8 +158,8 @@ class Step:
         if self._share is not None:  # it is the labels: logits are not looked at
             output = np.zeros((len(x), self._share.classes), x.dtype)
         else:
-            self._forward.run(x)
             output = self.calls.output
+            self._forward.run(x)
         self.loss(wrap(output), wrap(y))  # which says what is wrong with either
         raise RuntimeError("y: changed while the step ran")
 
