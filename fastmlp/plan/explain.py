@@ -45,7 +45,7 @@ def explain(network: Network) -> str:
 
 
 def _table(calls: list[ops.Call], program: Any, peak: tuple[float, int] | None) -> list[str]:
-    rows, total, run_as = [], np.zeros(2), ""
+    rows, total = [], np.zeros(2)
     parts = {begin: TOGETHER.get(name, how) for begin, name, how in program.parts()}
     for i, (kernel, arguments) in enumerate(calls):
         named = dict(zip(KERNELS[kernel], arguments))

@@ -91,8 +91,9 @@ def step(
         if wide is not None:
             plan.share, plan.loss = wide
         if updates:
-            _clip(plan, optimizer, clip_norm, clip_value)
-            _update(plan, optimizer, {id(p): g for p, g in plan.gradients})
+            gradients = {id(p): g for p, g in plan.gradients}
+            _clip(optimizer, gradients, clip_norm, clip_value)
+            _update(plan, optimizer, gradients)
     _number_the_draws(plan, plan.forward)
     _number_the_draws(plan, plan.calls)
     return plan
@@ -268,9 +269,8 @@ def _loss(plan: Calls, loss: Any, target: Any) -> Array:
     return node.kept[0]
 
 
-def _clip(plan: Calls, optimizer: Optimizer, norm: float | None, value: float | None) -> None:
+def _clip(optimizer: Optimizer, gradients: dict[int, Array], norm: float | None, value: float | None) -> None:
     """In the order of the parameters, as the norm is summed."""
-    gradients = {id(p): g for p, g in plan.gradients}
     grads = [gradients[id(p)] for group in optimizer.param_groups for p in group["params"] if id(p) in gradients]
     if norm is not None:
         ops.clip_norm(grads, norm)
