@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -56,6 +56,12 @@ def fuse(calls: Sequence[Call], results: Sequence[np.ndarray] | None) -> list[St
     return steps
 
 
+def arrays_of(arguments: Iterable[Any]) -> Iterator[np.ndarray]:
+    """The arrays among a call's arguments, and in its lists."""
+    for item in arguments:
+        yield from (a for a in (item if isinstance(item, list) else (item,)) if isinstance(a, np.ndarray))
+
+
 def left_of(arguments: tuple[Any, ...], left: list[int] | None) -> tuple[Any, ...]:
     """An optimizer's arguments, for these of its parameters."""
     if left is None:
@@ -80,8 +86,7 @@ def _fuse_backwards(steps: list[Step], wanted: set[int]) -> None:
     """The derivative of the activation below is taken where dx is made, and weights are updated where dw is."""
     named = [dict(zip(KERNELS[step.name], step.arguments)) for step in steps]
     updates = _updates(steps, named)
-    items = [item for given in named for item in given.values()]
-    taken = Counter(id(a) for item in items for a in (item if isinstance(item, list) else [item]))
+    taken = Counter(id(a) for given in named for a in arrays_of(given.values()))
     for at, step in enumerate(steps):
         if step.name != "linear_backward":
             continue

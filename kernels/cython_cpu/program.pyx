@@ -9,7 +9,7 @@ from importlib import import_module
 from api cimport NO_MEMORY, c_weight_update, kernel
 
 from .chain import chain
-from .fusion import fuse, has_arrays_of, left_of
+from .fusion import arrays_of, fuse, has_arrays_of, left_of
 from .linear import how, layer_backward
 
 cnp.import_array()
@@ -36,17 +36,6 @@ cdef int run_all(const call *calls, Py_ssize_t count, Py_ssize_t *last) noexcept
 
 
 cdef enum: SHORT_BYTES = 65536  # some microseconds
-
-
-cdef Py_ssize_t bytes_of(list calls) except -1:
-    """Of the arrays that the calls take."""
-    cdef Py_ssize_t total = 0
-    for _, arguments in calls:
-        for item in arguments:
-            for a in item if isinstance(item, list) else (item,):
-                if isinstance(a, cnp.ndarray):
-                    total += cnp.PyArray_NBYTES(<cnp.ndarray>a)
-    return total
 
 
 FUSED = {"chain": chain, "layer_backward": layer_backward}
@@ -92,7 +81,7 @@ cdef class Program:
         self.sizes = bytearray(len(self.slots) * sizeof(Py_ssize_t))
         for slot in range(len(self.slots)):
             (<Py_ssize_t *><char *>self.sizes)[slot] = self.slots[slot].nbytes
-        self.is_short = bytes_of(self.calls) <= SHORT_BYTES
+        self.is_short = sum([a.nbytes for _, arguments in self.calls for a in arrays_of(arguments)]) <= SHORT_BYTES
         self._record()
 
     cdef _record(self):
