@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import devices, gradients
+from . import devices, gradients, memory
 from .autograd import Tensor
 from .checks import Array, as_array
 from .tape import FLOATS, array_of, look_at, wrap
@@ -105,37 +105,37 @@ def full(size: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = Fa
     if dtype is None and not isinstance(fill_value, float):
         dtype = np.asarray(fill_value).dtype
     shape = _shape(tuple(size) if isinstance(size, (tuple, list)) else (size,))
-    return _made(np.full(shape, fill_value, _dtype(dtype)), requires_grad, device)
+    return _made(memory.full(shape, fill_value, _dtype(dtype)), requires_grad, device)
 
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    return _made(np.zeros(_shape(size), _dtype(dtype)), requires_grad, device)
+    return _made(memory.zeros(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    return _made(np.ones(_shape(size), _dtype(dtype)), requires_grad, device)
+    return _made(memory.full(_shape(size), 1, _dtype(dtype)), requires_grad, device)
 
 
 def empty(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    return _made(np.empty(_shape(size), _dtype(dtype)), requires_grad, device)
+    return _made(memory.empty(_shape(size), _dtype(dtype)), requires_grad, device)
 
 
 def zeros_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    return _made(np.zeros(input.shape, dtype or input.dtype), requires_grad, device)
+    return _made(memory.zeros(input.shape, dtype or input.dtype), requires_grad, device)
 
 
 def ones_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    return _made(np.ones(input.shape, dtype or input.dtype), requires_grad, device)
+    return _made(memory.full(input.shape, 1, dtype or input.dtype), requires_grad, device)
 
 
 def full_like(
     input: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None
 ) -> Tensor:
-    return _made(np.full(input.shape, fill_value, dtype or input.dtype), requires_grad, device)
+    return _made(memory.full(input.shape, fill_value, dtype or input.dtype), requires_grad, device)
 
 
 def empty_like(input: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    return _made(np.empty(input.shape, dtype or input.dtype), requires_grad, device)
+    return _made(memory.empty(input.shape, dtype or input.dtype), requires_grad, device)
 
 
 def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:

@@ -130,6 +130,30 @@ KERNELS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: kernel name -> those of its arguments that it writes without reading them; linear_backward accumulates if asked to
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "linear_forward": ("y", "z"),
+    "linear_backward": ("dx", "dw", "db"),
+    "activation_forward": ("y",),
+    "activation_backward": ("dx",),
+    "prelu_forward": ("y",),
+    "prelu_backward": ("dx", "dweight"),
+    "layer_norm_forward": ("y", "mean", "rstd"),
+    "layer_norm_backward": ("dx", "dweight", "dbias"),
+    "batch_norm_forward": ("y", "mean", "rstd", "var"),
+    "batch_norm_apply": ("y",),
+    "batch_norm_backward": ("dx", "dweight", "dbias"),
+    "dropout": ("y",),
+    "softmax_forward": ("y",),
+    "log_softmax_forward": ("y",),
+    "softmax_backward": ("dx",),
+    "log_softmax_backward": ("dx",),
+    "cross_entropy": ("loss", "dlogits"),
+    "nll_loss": ("loss", "dinput"),
+    "elementwise_loss": ("loss", "dinput"),
+    "clip_norm": ("norm",),
+}
+
 #: A backend has, beside these functions, a class `Program(calls, slots, results)`: calls of kernels that are run many
 #: times. calls: [(kernel name, arguments), ...]. slots: arrays among the arguments that stand for others, given at each
 #: run. results: the arrays that are read afterwards; None is all of them.

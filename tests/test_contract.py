@@ -6,7 +6,8 @@ from importlib import import_module
 import pytest
 
 from fastmlp.kernels import reference
-from fastmlp.kernels.contract import ACTIVATIONS, KERNELS, LOSSES, PROGRAM
+from fastmlp.kernels.cases import all_cases
+from fastmlp.kernels.contract import ACTIVATIONS, KERNELS, LOSSES, OUTPUTS, PROGRAM
 from fastmlp.kernels.reference.activations import DERIVATIVE, FORWARD
 from fastmlp.kernels.reference.losses import ELEMENTWISE
 
@@ -16,6 +17,13 @@ def test_kernel_takes_what_the_contract_says(backend, kernel):
     function = getattr(backend, kernel)
     taken = tuple(inspect.signature(function).parameters)
     assert taken in (KERNELS[kernel], (*KERNELS[kernel], "record"))  # record: for its Program
+
+
+def test_outputs_come_last_and_are_those_of_the_cases():
+    assert all(set(names) <= set(KERNELS[kernel][-len(names) - 1 :]) for kernel, names in OUTPUTS.items())
+    for case in all_cases():
+        if case.start is None:  # else they are read, too
+            assert tuple(case.outputs) == OUTPUTS.get(case.kernel, ()), case.id
 
 
 @pytest.mark.parametrize("table", [ACTIVATIONS, LOSSES], ids=["ACTIVATIONS", "LOSSES"])

@@ -33,7 +33,8 @@ def state(model):
 
 
 def calls_of(net):
-    return [name for name, _ in net._last_step.calls.calls]
+    plan = net._last_steps.get("last") or net._last_steps["only"]
+    return [name for name, _ in plan.calls.calls]
 
 
 @pytest.mark.usefixtures("_five_rows_at_a_time")

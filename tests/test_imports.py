@@ -20,11 +20,11 @@ def rooms(names):
 ROOMS = {
     "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
     | rooms("data io metrics plan plots train utils devices cuda"),
-    "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation io nn optim") | {CONTRACT},
-    "fastmlp.optim": rooms("ops checks autograd tape grad_mode"),
-    "fastmlp.nn": rooms("ops checks autograd tape waiting grad_mode creation devices") | {CONTRACT},
+    "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation io nn optim memory") | {CONTRACT},
+    "fastmlp.optim": rooms("ops checks autograd tape grad_mode memory"),
+    "fastmlp.nn": rooms("ops checks autograd tape waiting grad_mode creation devices memory") | {CONTRACT},
     "fastmlp.functions": rooms("autograd tape gradients nn"),
-    "fastmlp.creation": rooms("autograd tape gradients checks devices"),
+    "fastmlp.creation": rooms("autograd tape gradients checks devices memory"),
     "fastmlp.autograd": rooms("grad_mode checks methods shapes gradients tape"),
     "fastmlp.waiting": rooms("tape gradients grad_mode ops checks autograd"),  # autograd: for types alone
     "fastmlp.tape": rooms("gradients grad_mode checks waiting autograd"),  # the last two for types alone
@@ -32,6 +32,7 @@ ROOMS = {
     "fastmlp.methods": rooms("gradients shapes tape autograd"),
     "fastmlp.shapes": rooms("gradients devices printing tape autograd"),
     "fastmlp.devices": set(),
+    "fastmlp.memory": set(),
     "fastmlp.cuda": set(),
     "fastmlp.gradients": rooms("ops checks"),
     "fastmlp.ops": rooms("backend checks _fast") | {CONTRACT},

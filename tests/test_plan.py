@@ -7,143 +7,29 @@ import threading
 
 import numpy as np
 import pytest
+from networks import (
+    EAGER,
+    LABELS,
+    LOSSES,
+    MODELS,
+    OPTIMIZERS,
+    UNIT,
+    C,
+    K,
+    M,
+    Written,
+    X,
+    compare,
+    everything,
+    plainly,
+    same,
+    training,
+)
 
 import fastmlp as fm
 from fastmlp import nn, optim
 from fastmlp.nn import functional as F
 from fastmlp.optim import lr_scheduler
-
-RNG = np.random.default_rng(0)
-M, K, C = 12, 5, 3
-X = RNG.normal(size=(M, K))
-LABELS = RNG.integers(0, C, M)
-
-
-class Written(nn.Module):
-    """A forward written by the user."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(K, 7), nn.Linear(7, C)
-
-    def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x.flatten(1))))
-
-
-class Residual(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(K, K), nn.Linear(K, C)
-
-    def forward(self, x):
-        return self.fc2(x + F.relu(self.fc1(x)))
-
-
-def chain(*layers, out=C):
-    return lambda: nn.Sequential(nn.Linear(K, 8), *copy.deepcopy(layers), nn.Linear(8, out))
-
-
-MODELS = {
-    "written": Written,
-    "relu": chain(nn.ReLU()),
-    "one layer": lambda: nn.Sequential(nn.Linear(K, C)),
-    "no bias": lambda: nn.Sequential(nn.Linear(K, 8, bias=False), nn.Tanh(), nn.Linear(8, C, bias=False)),
-    "two activations": chain(nn.ELU(), nn.SiLU(), nn.Hardshrink(0.1)),
-    "prelu": chain(nn.PReLU()),
-    "prelu of channels": chain(nn.PReLU(8)),
-    "layer norm": chain(nn.LayerNorm(8), nn.GELU()),
-    "layer norm first": lambda: nn.Sequential(nn.LayerNorm(K), nn.Linear(K, C)),
-    "batch norm": chain(nn.BatchNorm1d(8), nn.ReLU()),
-    "batch norm, average": chain(nn.BatchNorm1d(8, momentum=None), nn.ReLU()),
-    "batch norm, untracked": chain(nn.BatchNorm1d(8, affine=False, track_running_stats=False)),
-    "inplace": chain(nn.BatchNorm1d(8), nn.ReLU(inplace=True)),
-    "dropout": chain(nn.ReLU(), nn.Dropout(0.3)),
-    "two dropouts": lambda: nn.Sequential(nn.Dropout(0.2), nn.Linear(K, 8), nn.Dropout(0.5), nn.Linear(8, C)),
-    "softmax inside": chain(nn.Softmax(1)),
-    "nested": chain(nn.Sequential(nn.LeakyReLU(0.3), nn.Identity(), nn.Linear(8, 8), nn.Sigmoid())),
-    "residual": Residual,
-    "glu": lambda: nn.Sequential(nn.Linear(K, 8), nn.GLU(), nn.Linear(4, C)),
-}
-
-OPTIMIZERS = {
-    "sgd": lambda p: optim.SGD(p, 0.1),
-    "momentum": lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    "adam": lambda p: optim.Adam(p, 0.01, amsgrad=True),
-    "adamw": lambda p: optim.AdamW(p, 0.01),
-    "rmsprop": lambda p: optim.RMSprop(p, 0.01, momentum=0.5, centered=True),
-    "adagrad": lambda p: optim.Adagrad(p, 0.05, lr_decay=0.1),
-    "adadelta": lambda p: optim.Adadelta(p),
-    "nadam": lambda p: optim.NAdam(p, 0.01),
-    "radam": lambda p: optim.RAdam(p, 0.05),
-}
-
-UNIT = 1 / (1 + np.exp(-RNG.normal(size=(M, C))))
-#: loss -> what stands after the last layer, targets
-LOSSES = {
-    "cross entropy": (nn.CrossEntropyLoss(), None, LABELS),
-    "smoothed": (nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum"), None, LABELS),
-    "weighted": (nn.CrossEntropyLoss([0.5, 1.0, 2.0], ignore_index=2), None, LABELS),
-    "probabilities": (nn.CrossEntropyLoss(), None, UNIT / UNIT.sum(1, keepdims=True)),
-    "nll": (nn.NLLLoss(), nn.LogSoftmax(1), LABELS),
-    "mse": (nn.MSELoss(), None, UNIT),
-    "l1": (nn.L1Loss(reduction="sum"), None, UNIT),
-    "huber": (nn.HuberLoss(delta=0.3), None, UNIT),
-    "smooth l1": (nn.SmoothL1Loss(beta=0.3), None, UNIT),
-    "bce": (nn.BCELoss(), nn.Sigmoid(), UNIT),
-    "bce, weighted": (nn.BCELoss(np.array([[0.5, 1.0, 2.0]])), nn.Sigmoid(), UNIT),
-    "logits": (nn.BCEWithLogitsLoss(pos_weight=[1.0, 2.0, 3.0]), None, UNIT),
-    "kl": (nn.KLDivLoss(reduction="batchmean"), nn.LogSoftmax(1), UNIT / UNIT.sum(1, keepdims=True)),
-    "a function": (F.mse_loss, None, UNIT),
-}
-
-EAGER = {"residual": "add\\(\\) is not a layer", "glu": "multiply\\(\\) is not a layer"}
-
-
-def training(make_model, make_optimizer=OPTIMIZERS["adam"], loss=None, dtype=np.float32):
-    """model, loss, optimizer; twice the same for the same arguments"""
-    fm.manual_seed(1)
-    model = make_model().to(dtype)
-    loss = copy.deepcopy(nn.CrossEntropyLoss() if loss is None else loss)
-    if isinstance(loss, nn.Module):
-        loss.to(dtype)
-    return model, loss, make_optimizer(model.parameters())
-
-
-def plainly(model, loss, optimizer, x, y):
-    optimizer.zero_grad()
-    value = loss(model(fm.tensor(x)), fm.tensor(y))
-    value.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    return value.item()
-
-
-def everything(model, optimizer):
-    """All numbers that a step may change."""
-    found = {name: t.detach().numpy().copy() for name, t in model.state_dict().items()}
-    for i, state in optimizer.state_dict()["state"].items():
-        found |= {f"{i} {key}": copy.copy(value) for key, value in state.items()}
-    return found
-
-
-def same(a, b):
-    assert list(a) == list(b)
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-def compare(parts, others, x, y, steps=20):
-    """A compiled and a plain training, from the same state with the same numbers."""
-    net = fm.compile(*parts)
-    fm.manual_seed(2)
-    ours = [net.step(x, y) for _ in range(steps)]
-    fm.manual_seed(2)
-    theirs = [plainly(*others, x, y) for _ in range(steps)]
-    np.testing.assert_array_equal(ours, theirs)
-    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
-    assert all(p.grad is None for p in parts[0].parameters())
-    return net
-
 
 # ------------------------------------------------------------------------------------------- the same numbers
 
@@ -587,7 +473,7 @@ def test_the_backend_of_the_block(monkeypatch):
         net.step(x, LABELS)
     with fm.use_backend("numpy"):
         net.step(x, LABELS)
-        assert type(net._last_step.program).__module__ == "fastmlp.kernels.reference.program"
+        assert type(net._last_steps["only"].program).__module__ == "fastmlp.kernels.reference.program"
 
 
 def test_integers_are_the_models_business():
@@ -856,31 +742,6 @@ def test_explain():
     assert prediction.startswith("predict, x (12, 5) float32") and "adam" not in prediction
 
 
-# ------------------------------------------------------------------------------- between gradients and update
-
-
-@pytest.mark.parametrize("name", ["written", "batch norm", "dropout"])
-def test_backward_leaves_gradients_and_updates_nothing(name):
-    parts, others = training(MODELS[name]), training(MODELS[name])
-    net, x = fm.compile(*parts), X.astype("f")
-    model, loss, _ = others
-    before = [p.detach().numpy().copy() for p in parts[0].parameters()]
-    for seed in range(3):
-        fm.manual_seed(seed)
-        value, output = net.backward(x, LABELS)
-        fm.manual_seed(seed)
-        expected = model(fm.tensor(x))
-        error = loss(expected, fm.tensor(LABELS))
-        model.zero_grad()
-        error.backward()
-        assert value == error.item()
-        np.testing.assert_array_equal(output, expected.detach().numpy())
-        for p, q in zip(parts[0].parameters(), model.parameters()):
-            np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
-    assert all(np.array_equal(p.detach().numpy(), b) for p, b in zip(parts[0].parameters(), before))
-    same({k: t.numpy() for k, t in parts[0].named_buffers()}, {k: t.numpy() for k, t in model.named_buffers()})
-
-
 def test_a_learning_rate_that_is_an_array_may_change_in_place():
     parts, others = training(Written), training(Written)
     for _, _, optimizer in (parts, others):
@@ -917,65 +778,3 @@ def test_an_epoch_that_meets_a_bad_label_has_made_the_steps_before():
     for i in range(0, 32, 4):
         other.step(x[i : i + 4], labels[i : i + 4])
     same(everything(parts[0], parts[2]), everything(others[0], others[2]))
-
-
-def test_backward_without_a_plan_does_nothing():
-    net = fm.compile(*training(Residual))
-    assert net.backward(X.astype("f"), LABELS) is None and all(p.grad is None for p in net.model.parameters())
-    with pytest.raises(RuntimeError, match="backward: compile"):
-        fm.compile(Written()).backward(X.astype("f"), LABELS)
-
-
-@pytest.mark.parametrize("options", [{"clip_grad_norm": 0.1}, {"clip_grad_value": 0.01}, {"accumulate": 3}], ids=str)
-@pytest.mark.parametrize("name", ["written", "residual"])
-def test_gradients_clipped_or_summed(options, name):
-    parts, others = training(MODELS[name]), training(MODELS[name])
-    net, x, steps = fm.compile(*parts, **options), X.astype("f"), options.get("accumulate", 1)
-    model, loss, optimizer = others
-    for step in range(1, 13):
-        value = loss(model(fm.tensor(x)), fm.tensor(LABELS))
-        value.backward()
-        assert net.step(x, LABELS) == value.item()
-        if step % steps == 0:
-            if "clip_grad_norm" in options:
-                nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-            if "clip_grad_value" in options:
-                nn.utils.clip_grad_value_(model.parameters(), 0.01)
-            optimizer.step()
-            optimizer.zero_grad()
-        same(everything(parts[0], parts[2]), everything(model, optimizer))
-    assert (net.reason is None) is (name == "written")
-    if net.reason is None and "accumulate" not in options:  # it is part of the program
-        assert next(iter(options)).replace("_grad", "") in [kernel for kernel, _ in net._last_step.calls.calls]
-
-
-# --------------------------------------------------------------------------------------------------- files
-
-
-@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in EAGER])
-def test_a_saved_network_predicts_alike(tmp_path, name, suffix):
-    model, loss, optimizer = training(MODELS[name])
-    for _ in range(3):
-        plainly(model, loss, optimizer, X.astype("f"), LABELS)
-    net, path = fm.compile(model), tmp_path / f"net.{suffix}"
-    net.save(path)
-    again = fm.Network.load(path)
-    np.testing.assert_array_equal(again.predict(X.astype("f")), net.predict(X.astype("f")))
-    assert again.reason is None and not again.model.training
-
-
-def test_what_cannot_be_saved_or_loaded(tmp_path):
-    with pytest.raises(RuntimeError, match=r"save: the model is no chain of layers: add\(\) is not a layer"):
-        fm.compile(Residual()).save(tmp_path / "net.npz")
-    fm.save(Written().state_dict(), tmp_path / "state.npz")
-    with pytest.raises(ValueError, match=r"state\.npz: expected a file that Network.save wrote"):
-        fm.Network.load(tmp_path / "state.npz")
-    linear = {"kind": "linear", "activation": "relu", "weight": np.ones((2, K))}
-    for entry in (
-        *({"kind": "convolution"}, {"king": "linear"}, linear | {"weight": "w"}, linear | {"activation": "rely"}),
-        *({"kind": "linear"}, {"kind": "prelu"}, {"kind": "activation"}, linear | {"params": {"alpha": 1.0}}),
-    ):
-        fm.save({"format": "fastmlp predictor 1", "layers": [entry]}, tmp_path / "bad.npz")
-        with pytest.raises(ValueError, match=r"bad\.npz: its layers are damaged"):
-            fm.Network.load(tmp_path / "bad.npz")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..devices import conversion
+from ..memory import copy
 from ..tape import array_of, before_write, clear_gradients, look_at, make, wrap
 
 
@@ -289,7 +290,7 @@ class Module:
             raise TypeError(f"to: expected float32 or float64, got {dtype}")
         for t in (*self.parameters(), *self.buffers()):
             if t.dtype.kind == "f" and t.dtype != dtype:
-                t.data = wrap(array_of(t).astype(dtype))
+                t.data = wrap(copy(array_of(t), dtype))
                 t.grad = None if t.grad is None else t.grad.to(dtype)
         return self
 

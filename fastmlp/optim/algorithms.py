@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import ops
 from ..checks import Array, number
+from ..memory import full, zeros
 from .optimizer import Arrays, Group, Optimizer, Params, State, States, check_betas, check_nonnegative
 
 
@@ -16,7 +15,7 @@ def _of(states: States, name: str) -> Arrays:
 
 
 def _zeros(p: Array, *names: str) -> State:
-    return {name: np.zeros(p.shape, p.dtype) for name in names}
+    return {name: zeros(p.shape, p.dtype) for name in names}
 
 
 class SGD(Optimizer):
@@ -206,7 +205,7 @@ class Adagrad(Optimizer):
         check_nonnegative(group, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
     def _fresh(self, p: Array, group: Group) -> State:
-        return {"step": 0, "sum": np.full(p.shape, group["initial_accumulator_value"], p.dtype)}
+        return {"step": 0, "sum": full(p.shape, group["initial_accumulator_value"], p.dtype)}
 
     def _update(self, group: Group, params: Arrays, grads: Arrays, states: States, step: Any) -> None:
         ops.adagrad(

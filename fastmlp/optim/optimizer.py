@@ -13,6 +13,7 @@ import numpy as np
 from ..autograd import Tensor
 from ..checks import Array, number
 from ..grad_mode import enable_grad
+from ..memory import copy
 from ..tape import array_of, changed, clear_gradients, settle
 from .batches import batches
 
@@ -205,7 +206,7 @@ def _restored(index: int, kept: dict[str, Any], p: Array) -> State:
         if name in NUMBERS:
             state[name] = NUMBERS[name](value)
         elif value is not None:
-            state[name] = np.asarray(value).astype(p.dtype, order="C", copy=True)
+            state[name] = copy(np.asarray(value), p.dtype)
             if state[name].shape != p.shape:
                 raise ValueError(
                     f"state_dict: {name} of parameter {index}: expected shape {p.shape}, got {state[name].shape}"

@@ -11,6 +11,7 @@ from fastmlp.kernels.contract import KERNELS
 from .. import ops
 from ..ops.program import fma_peak
 from .plans import Refusal
+from .sums import FIRST, LAST, MORE
 
 if TYPE_CHECKING:
     from .network import Network
@@ -19,6 +20,9 @@ HEADER = f"{'kernel':<22}{'m x k -> n':>24}{'activation':>14}{'MFLOP':>10}{'KiB'
 
 #: what a kernel is that does the work of several
 TOGETHER = {"chain": "all layers, loss and gradients, block by block of rows"}
+
+#: of a step, where several make an update
+STAGES = {FIRST: " that begins sums", MORE: " that adds to sums", LAST: " that adds to sums and updates"}
 
 
 def explain(network: Network) -> str:
@@ -30,8 +34,6 @@ def explain(network: Network) -> str:
     peaks: dict[Any, tuple[float, int] | None] = {}
     if network.reason is not None:
         lines += [f"runs layer by layer: {network.reason}", ""]
-    if network.accumulate > 1 and network.optimizer is not None:
-        lines += ["gradients are summed: the update is a call of the optimizer's own", ""]
     plans = ("step", network._steps), ("backward", network._backwards), ("predict", network._predictions)
     for name, some in plans:
         for key, plan in some.items():
@@ -40,7 +42,8 @@ def explain(network: Network) -> str:
             if key[1] not in peaks:
                 peaks[key[1]] = fma_peak(key[1])
             table = _table(plan.calls.calls, plan.program, peaks[key[1]])
-            lines += [f"{name}, x {key[0]} {key[1]}", HEADER, *table, ""]
+            of = STAGES.get(key[-1], "")
+            lines += [f"{name}{of}, x {key[0]} {key[1]}", HEADER, *table, ""]
     return "\n".join(lines[:-1] if lines else ["no plan yet: the first prediction, or the second step, makes one"])
 
 
@@ -76,9 +79,9 @@ def _shape(kernel: str, named: dict[str, Any]) -> str:
     if kernel.startswith("linear"):
         m, k, n = _sizes(named)
         return f"{m} x {k} -> {n}"
-    first = next((a for a in named.values() if isinstance(a, np.ndarray)), None)
-    if first is None or ("params" in named and isinstance(named["params"], list)):
-        return f"{sum(a.size for a in named['params'])} parameters"
+    if "grads" in named:
+        return f"{sum(a.size for a in named['grads'])} parameters"
+    first = next(a for a in named.values() if isinstance(a, np.ndarray))
     return " x ".join(map(str, first.shape))
 
 

@@ -22,7 +22,9 @@ from ..nn import loss as losses
 from ..nn import loss_functions
 from ..optim import Optimizer, algorithms
 from ..tape import array_of, wrap
+from .arena import Arena, Placed
 from .head import Share, split_head
+from .sums import FIRST, LAST, MORE, ONLY, Sums
 from .trace import Layer, NotAChain, NotYet
 from .updates import Update
 
@@ -37,8 +39,8 @@ class Calls:
 
     calls: of kernels, in their order. forward: those that give the output. loss: (1,); or (n,), to be added up, of a
     wide head, whose rows get their `share` in each run. seeds: (layers with dropout,), drawn anew for each run. moved:
-    (layer, mean, variance) of batch norms whose running statistics follow. gradients: of the parameters. updates: what
-    changes these; none if the optimizer does it afterwards.
+    (layer, mean, variance) of batch norms whose running statistics follow. gradients: of the parameters, or their sums.
+    updates: what changes these.
     """
 
     calls: list[ops.Call] = field(default_factory=list)
@@ -52,32 +54,38 @@ class Calls:
     updates: list[Update] = field(default_factory=list)
 
 
-def prediction(layers: Sequence[Layer], x: Array) -> Calls:
+@dataclass(frozen=True)
+class Training:
+    """What a step is to do.
+
+    arena: where everything is that nobody keeps. stage: what is done with the gradients: as in sums.py, or None: they
+    are left. clip_norm, clip_value: what they are clipped to before an update. keeps_output: is it looked at then?
+    """
+
+    loss: Any
+    optimizer: Optimizer
+    arena: Arena
+    sums: Sums
+    stage: str | None = ONLY
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    keeps_output: bool = False
+
+
+def prediction(layers: Sequence[Layer], x: Array, arena: Arena) -> Calls:
     """The output for x (m, k), which stands for any array of its shape and dtype."""
     plan = Calls()
     with ops.recording() as plan.calls:
         plan.output, _ = _forward(layers, x, plan, frozenset())
+    _place(plan, arena)
     _number_the_draws(plan, plan.calls)
     plan.forward = plan.calls
     return plan
 
 
-def step(
-    layers: Sequence[Layer],
-    x: Array,
-    target: Any,
-    loss: Any,
-    optimizer: Optimizer,
-    updates: bool,
-    splits: bool,
-    clip_norm: float | None = None,
-    clip_value: float | None = None,
-) -> Calls:
-    """A training step: the loss and the gradients, and if `updates` the parameters updated.
-
-    x and target stand for any of their shapes and dtypes. splits: may a wide head be taken some rows at a time?
-    clip_norm, clip_value: what gradients are clipped to before an update.
-    """
+def step(layers: Sequence[Layer], x: Array, target: Any, training: Training) -> Calls:
+    """A training step on x and target, which stand for any of their shapes and dtypes."""
+    loss, optimizer, stage, sums = training.loss, training.optimizer, training.stage, training.sums
     _check_known(loss, optimizer)
     plan = Calls()
     learnt = frozenset(id(p) for g in optimizer.param_groups for p in g["params"] if p.requires_grad)
@@ -85,18 +93,30 @@ def step(
         plan.output, backwards = _forward(layers, x, plan, learnt)
         plan.forward = list(plan.calls)
         _backward(backwards, _loss(plan, loss, target))
-        if len({id(p) for p, _ in plan.gradients}) < len(plan.gradients):
-            raise NotAChain("two of its layers share a parameter")
-        wide = split_head(plan.calls, len(plan.forward) - 1) if splits else None
-        if wide is not None:
-            plan.share, plan.loss = wide
-        if updates:
-            gradients = {id(p): g for p, g in plan.gradients}
-            _clip(optimizer, gradients, clip_norm, clip_value)
-            _update(plan, optimizer, gradients)
+    if len({id(p) for p, _ in plan.gradients}) < len(plan.gradients):
+        raise NotAChain("two of its layers share a parameter")
+    wide = None if training.keeps_output else split_head(plan.calls, len(plan.forward) - 1)
+    if wide is not None:
+        plan.share, plan.loss = wide
+    _place(plan, training.arena, [(g, sums.of(p)) for p, g in plan.gradients] if stage == FIRST else [])
+    if stage in (MORE, LAST):
+        _add(plan, sums)
+    if stage in (ONLY, LAST):
+        gradients = {id(p): g for p, g in plan.gradients}
+        _clip(plan, gradients, training)
+        _update(plan, optimizer, gradients)
     _number_the_draws(plan, plan.forward)
     _number_the_draws(plan, plan.calls)
     return plan
+
+
+def _place(plan: Calls, arena: Arena, moved: Sequence[tuple[Array, Array]] = ()) -> None:
+    """What the calls write is put into the arena, but for what is moved elsewhere."""
+    placed = Placed(arena, plan.calls, moved)
+    plan.calls, plan.forward = placed.calls(plan.calls), placed.calls(plan.forward)
+    plan.output, plan.loss = placed.of(plan.output), placed.of(plan.loss)
+    plan.moved = [(layer, placed.of(mean), placed.of(var)) for layer, mean, var in plan.moved]
+    plan.gradients = [(p, placed.of(g)) for p, g in plan.gradients]
 
 
 def _check_known(loss: Any, optimizer: Optimizer) -> None:
@@ -269,13 +289,24 @@ def _loss(plan: Calls, loss: Any, target: Any) -> Array:
     return node.kept[0]
 
 
-def _clip(optimizer: Optimizer, gradients: dict[int, Array], norm: float | None, value: float | None) -> None:
+def _add(plan: Calls, sums: Sums) -> None:
+    """To the sums, which are the gradients from here on: sum - (-1) g, as one of the optimizers does it."""
+    with ops.recording() as calls:
+        ops.sgd([sums.of(p) for p, _ in plan.gradients], [g for _, g in plan.gradients], lr=-1.0)
+    plan.calls += calls
+    plan.gradients = [(p, sums.of(p)) for p, _ in plan.gradients]
+
+
+def _clip(plan: Calls, gradients: dict[int, Array], training: Training) -> None:
     """In the order of the parameters, as the norm is summed."""
-    grads = [gradients[id(p)] for group in optimizer.param_groups for p in group["params"] if id(p) in gradients]
-    if norm is not None:
-        ops.clip_norm(grads, norm)
-    if value is not None:
-        ops.clip_value(grads, value)
+    groups = training.optimizer.param_groups
+    grads = [gradients[id(p)] for group in groups for p in group["params"] if id(p) in gradients]
+    with ops.recording() as calls:
+        if training.clip_norm is not None:
+            ops.clip_norm(grads, training.clip_norm)
+        if training.clip_value is not None:
+            ops.clip_value(grads, training.clip_value)
+    plan.calls += calls
 
 
 def _update(plan: Calls, optimizer: Optimizer, gradients: dict[int, Array]) -> None:

@@ -19,10 +19,12 @@ from ..nn.module import evaluation, model_dtype
 from ..nn.utils import clip_grad_norm_, clip_grad_value_
 from ..optim import Optimizer
 from ..tape import array_of, look_at, wrap
+from .arena import Arena
 from .explain import explain
-from .lower import Gradients
+from .lower import Gradients, Training
 from .plans import Prediction, Predictor, Refusal, Step
 from .saved import Chain, chain_of, tree_of
+from .sums import LAST, ONLY, Sums
 from .trace import NotAChain, NotYet, input_shape, trace
 from .watch import Watch
 
@@ -70,10 +72,10 @@ class Network(Predictor):
         self._steps: dict[Any, Step | Refusal] = {}
         self._backwards: dict[Any, Step | Refusal] = {}  # steps without their update
         self._predictions: dict[Any, Prediction | Refusal] = {}
-        self._last_step: Step | None = None  # those that ran last
+        self._last_steps: dict[str, Step | None] = {}  # those that ran last: of each stage
         self._last_backward: Step | None = None
-        self._gradients: dict[Tensor, Array] = {}  # the sums so far, where several steps make an update
-        self._summed = 0  # so many steps
+        self._arena, self._prediction_arena = Arena(), Arena()  # gradients outlive a prediction
+        self._sums = Sums()
         self.reason: str | None = None  # why the layers run one by one, if they do
 
     # ----------------------------------------------------------------------------------------------- training
@@ -87,20 +89,22 @@ class Network(Predictor):
         if self.loss is None or self.optimizer is None:
             raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
         with self._lock:
-            plan = self._last_step
+            stage = self._sums.stage(self.accumulate)
+            plan, loss = self._last_steps.get(stage), None
             try:
-                loss = None if plan is None else plan.attempt(x, y)
+                if plan is not None and self._sums.fit(plan.calls.gradients):
+                    loss = plan.attempt(x, y)
                 if loss is None:
-                    plan = self._plan(self._steps, x, y, self.accumulate == 1, False)
-                    self._last_step = plan
-                    loss = None if plan is None else plan.run(_array(x), _labels(_array(y)))
+                    plan = self._last_steps[stage] = self._plan(self._steps, x, y, stage)
+                    if plan is not None and self._sums.fit(plan.calls.gradients):
+                        loss = plan.run(_array(x), _labels(_array(y)))
             except NotYet:
-                loss = None
+                pass
             if plan is None or loss is None:
                 return self._eager_step(x, y)
-            if not plan.calls.updates:
+            if stage != ONLY:
                 self.optimizer.zero_grad()
-                self._update(plan.calls.gradients)
+                self._sums.follow(stage, plan.calls.gradients)
             return loss
 
     def backward(self, x: Any, y: Any) -> tuple[float, Array] | None:
@@ -114,7 +118,7 @@ class Network(Predictor):
             plan = self._last_backward
             loss = None if plan is None else plan.attempt(x, y)
             if loss is None:
-                plan = self._last_backward = self._plan(self._backwards, x, y, False, True)
+                plan = self._last_backward = self._plan(self._backwards, x, y, None)
                 loss = None if plan is None else plan.run(_array(x), _labels(_array(y)))
             if plan is None or loss is None:
                 return None
@@ -123,12 +127,12 @@ class Network(Predictor):
                 p.grad = wrap(g)
             return loss, plan.calls.output
 
-    def _plan(self, plans: dict[Any, Any], x: Any, y: Any, updates: bool, keeps_output: bool) -> Step | None:
+    def _plan(self, plans: dict[Any, Any], x: Any, y: Any, stage: str | None) -> Step | None:
         """For such inputs and targets, made now if there is none. None: the layers run one by one."""
         if _learns(x) or _learns(y):
             return None
         xa, ya = _array(x), _labels(_array(y))
-        key = xa.shape, xa.dtype, ya.shape, ya.dtype
+        key = xa.shape, xa.dtype, ya.shape, ya.dtype, stage
         plan = plans.get(key)
         if isinstance(plan, Step):
             if not plan.fits(xa, ya):
@@ -139,7 +143,8 @@ class Network(Predictor):
             return None
         assert self.optimizer is not None
         clip = self.clip_grad_norm, self.clip_grad_value
-        made = partial(Step, self.model, self.loss, self.optimizer, updates, keeps_output, *clip, xa, ya)
+        training = Training(self.loss, self.optimizer, self._arena, self._sums, stage, *clip, stage is None)
+        made = partial(Step, self.model, training, xa, ya)
         return self._made(plans, key, made, (self.model, True, self.loss, self.optimizer))
 
     def _made(self, plans: dict[Any, Any], key: Any, make: Callable[[], Any], watched: tuple[Any, ...]) -> Any:
@@ -178,13 +183,13 @@ class Network(Predictor):
     def _update(self, gradients: Gradients) -> None:
         """The optimizer's own step, with these gradients, or when it is time with the sums of so many."""
         assert self.optimizer is not None
-        if self.accumulate > 1:
-            for p, g in gradients:
-                self._gradients[p] = self._gradients[p] + g if p in self._gradients else g.copy()
-            self._summed += 1
-            if self._summed < self.accumulate:
+        stage = self._sums.stage(self.accumulate)
+        if stage != ONLY:
+            self._sums.add(gradients)
+            if stage != LAST:
                 return
-            gradients, self._gradients, self._summed = list(self._gradients.items()), {}, 0
+            gradients = list(self._sums.gradients.items())
+            self._sums.clear()
         try:
             for p, g in gradients:
                 p.grad = wrap(g)
@@ -221,7 +226,7 @@ class Network(Predictor):
 
     def _repeat(self, x: Array, y: Array, order: Array, batch_size: int) -> tuple[int, float]:
         """Steps like the last one in native code, for whole batches of rows in `order`. -> how many, their losses"""
-        plan, batches = self._last_step, len(order) // batch_size
+        plan, batches = self._last_steps.get(ONLY), len(order) // batch_size
         if plan is None or not batches or not (_is_plain(x) and _is_plain(y)) or not plan.can_repeat():
             return 0, 0.0
         if not plan.fits(x[:batch_size], y[:batch_size]) or not plan.is_fresh():
@@ -268,7 +273,7 @@ class Network(Predictor):
     def _new_prediction(self, x: Array) -> Prediction | None:
         if not _is_plain(x):
             return None
-        made = partial(Prediction, self.model, x)
+        made = partial(Prediction, self.model, self._prediction_arena, x)
         return self._made(self._predictions, (x.shape, x.dtype), made, (self.model, False))
 
     @no_grad()

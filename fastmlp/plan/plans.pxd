@@ -7,7 +7,7 @@ from fastmlp.plan.updates cimport Update
 cdef class Step:
     cdef readonly object model, loss, optimizer, layers, calls, program
     cdef readonly tuple _slots
-    cdef object _forward, _share, _watch, _backend
+    cdef object _forward, _share, _watch, _backend, _arena, _memory
     cdef list _learnt, _updates
     cdef bint _changes
 
@@ -23,7 +23,7 @@ cdef class Step:
 
 cdef class Prediction:
     cdef readonly object model, layers, calls, program, by_rows
-    cdef object _slot, _like, _watch, _backend
+    cdef object _slot, _like, _watch, _backend, _arena, _memory
     cdef bint _changes
 
     cpdef bint is_fresh(self) except -1

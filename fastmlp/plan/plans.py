@@ -13,6 +13,7 @@ from .. import ops
 from ..checks import Array, output
 from ..creation import default_generator
 from ..grad_mode import no_grad
+from ..memory import zeros
 from ..nn import Module
 from ..nn.functional import move_statistics
 from ..nn.module import evaluation
@@ -20,7 +21,8 @@ from ..ops.arrays import alike, apart, output_like
 from ..ops.program import active
 from ..optim import Optimizer
 from ..tape import array_of, changed, settle, wrap
-from .lower import Calls, check_slots, prediction, record_update, step
+from .arena import Arena
+from .lower import Calls, Training, check_slots, prediction, record_update, step
 from .trace import Layer, NotAChain, NotYet, trace
 from .updates import Update
 from .watch import Watch
@@ -31,38 +33,26 @@ SOME = 256  # rows that are compared at a time
 class Step:
     """Training on inputs and targets of one shape."""
 
-    def __init__(
-        self,
-        model: Module,
-        loss: Any,
-        optimizer: Optimizer,
-        updates: bool,
-        keeps_output: bool,
-        clip_norm: float | None,
-        clip_value: float | None,
-        x: Array,
-        y: Array,
-    ) -> None:
+    def __init__(self, model: Module, training: Training, x: Array, y: Array) -> None:
+        loss, optimizer = training.loss, training.optimizer
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.layers, expected = trace(model, x)
-        slots = self._slots = np.zeros_like(x), np.zeros_like(y)
+        slots = self._slots = zeros(x.shape, x.dtype), zeros(y.shape, y.dtype)
         with _numbers_kept(optimizer):
-            flat = slots[0].reshape(len(x), -1)
-            self.calls = step(
-                self.layers, flat, slots[1], loss, optimizer, updates, not keeps_output, clip_norm, clip_value
-            )
+            self.calls = step(self.layers, slots[0].reshape(len(x), -1), slots[1], training)
         check_slots(self.calls.calls, slots)
         forward = _checked_forward(self.calls, slots[0], x, expected)
         self._share = self.calls.share
         self._forward: Any = forward if self._share is None else None
         if self._share is not None:  # what it gave is not needed any more
             self.calls.output, self.calls.forward = None, []
-        self.program = ops.program(self.calls.calls, slots, _results(self.calls, keeps_output))
+        self.program = ops.program(self.calls.calls, slots, _results(self.calls, training.keeps_output))
         self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything else to be done around a run?
         self._updates = self.calls.updates
         self._learnt = [p for update in self._updates for p in update.params]
         self._watch = Watch(model, True, loss, optimizer)
         self._backend = active()
+        self._arena, self._memory = training.arena, training.arena.memory
 
     def fits(self, x: Array, y: Array) -> bool:
         """Is it for such arrays?"""
@@ -73,14 +63,15 @@ class Step:
         for update in self._updates:
             if not update.counts_alike():
                 return False
-        return self._backend is active() and self._watch.sees_no_change()
+        same = self._backend is active() and self._arena.memory is self._memory
+        return same and self._watch.sees_no_change()
 
     def attempt(self, x: Any, y: Any) -> float | None:
         """A step, if the plan is for such arrays and would be made alike now; else None. -> as `run`"""
         return self.run(x, y) if self.fits(x, y) and self.is_fresh() else None
 
     def run(self, x: Array, y: Array) -> float:
-        """-> the loss. Where the plan has no updates, calls.gradients hold the gradients.
+        """-> the loss. Where the plan has no updates, calls.gradients hold the gradients, or their sums.
 
         NotYet, with nothing changed: the step is the optimizer's own.
         """
@@ -225,13 +216,13 @@ def _numbers_kept(optimizer: Optimizer) -> Iterator[None]:
 class Prediction:
     """Output in evaluation mode for inputs of one shape."""
 
-    def __init__(self, model: Module, x: Array) -> None:
+    def __init__(self, model: Module, arena: Arena, x: Array) -> None:
         self.model = model
         with evaluation(model):
             self.layers, expected = trace(model, x)
         self.by_rows = not any(layer.options.get("training") or layer.kind == "dropout" for layer in self.layers)
-        slot = self._slot = np.zeros_like(x)
-        self.calls = prediction(self.layers, slot.reshape(len(x), -1))
+        slot = self._slot = zeros(x.shape, x.dtype)
+        self.calls = prediction(self.layers, slot.reshape(len(x), -1), arena)
         self._like = self.calls.output
         self._changes = bool(self.calls.moved or self.calls.seeds)  # is there anything to be done before a run?
         check_slots(self.calls.calls, (slot, self._like))
@@ -239,6 +230,7 @@ class Prediction:
         self._backend = active()
         self.program = ops.program(self.calls.calls, (slot, self._like))
         self._watch = Watch(model, modes=False)
+        self._arena, self._memory = arena, arena.memory
 
     def fits(self, x: Array) -> bool:
         """Is it for such arrays?"""
@@ -246,7 +238,8 @@ class Prediction:
 
     def is_fresh(self) -> bool:
         """Would it be made alike now?"""
-        return self._backend is active() and self._watch.sees_no_change()
+        same = self._backend is active() and self._arena.memory is self._memory
+        return same and self._watch.sees_no_change()
 
     def attempt(self, x: Any, out: Any) -> Any:
         """A prediction, if the plan is for such an array and would be made alike now; else None."""
