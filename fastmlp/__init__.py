@@ -60,6 +60,7 @@ from .plan import Network
 from .plan import compile as compile  # not in __all__, where it would take the place of Python's own
 from .printing import set_printoptions
 from .train import Callback, EarlyStopping, History, Monitor, Trainer
+from .written import CustomActivation, activation
 
 float32 = float = _np.dtype(_np.float32)
 float64 = double = _np.dtype(_np.float64)
@@ -73,6 +74,7 @@ inference_mode = no_grad
 
 __all__ = [
     "Callback",
+    "CustomActivation",
     "EarlyStopping",
     "Generator",
     "History",
@@ -81,6 +83,7 @@ __all__ = [
     "Size",
     "Tensor",
     "Trainer",
+    "activation",
     "arange",
     "as_tensor",
     "available_backends",

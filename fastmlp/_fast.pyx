@@ -7,7 +7,7 @@ here because a call on a small layer costs less than they would cost in Python.
 cimport numpy as cnp
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint64_t, uintptr_t
 
 cnp.import_array()
 
@@ -87,6 +87,28 @@ def alike(a, like):
     )
 
 
+# Bytes: of a cache line; of an array for which it matters where it begins; more than there is memory
+cdef enum: LINE = 64, LARGE = 32768
+cdef double MOST = 2.0 ** 50
+
+
+cdef object _new(int ndim, cnp.npy_intp *shape, int type_num):
+    """An array, from the beginning of a cache line if it is large."""
+    cdef double bytes = 8 if type_num == cnp.NPY_FLOAT64 else 4
+    cdef int i
+    for i in range(ndim):
+        bytes *= shape[i]
+    if bytes < LARGE or bytes > MOST:
+        return cnp.PyArray_EMPTY(ndim, shape, type_num, 0)
+    cdef cnp.npy_intp size = <cnp.npy_intp>bytes + LINE
+    cdef cnp.ndarray memory = cnp.PyArray_EMPTY(1, &size, cnp.NPY_UINT8, 0)
+    cdef char *data = <char *>cnp.PyArray_DATA(memory)
+    data += -<uintptr_t>data % LINE
+    cdef cnp.ndarray a = cnp.PyArray_SimpleNewFromData(ndim, shape, type_num, data)
+    cnp.set_array_base(a, memory)
+    return a
+
+
 cdef object _output_like(object out, object first, tuple others):
     cdef int type_num = _float_type(first)
     if type_num < 0 or not _is_plain(first, type_num) or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>first):
@@ -95,9 +117,7 @@ cdef object _output_like(object out, object first, tuple others):
         if not (_is_plain(a, type_num) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>a) and _same_shape(first, a)):
             return None
     if out is None:
-        return cnp.PyArray_EMPTY(
-            cnp.PyArray_NDIM(<cnp.ndarray>first), cnp.PyArray_DIMS(<cnp.ndarray>first), type_num, 0
-        )
+        return _new(cnp.PyArray_NDIM(<cnp.ndarray>first), cnp.PyArray_DIMS(<cnp.ndarray>first), type_num)
     if not (_is_target(out, type_num) and _same_shape(out, first) and _apart(out, first)):
         return None
     for a in others:
@@ -152,7 +172,7 @@ def linear_output(x, w, b, out):
     cdef cnp.npy_intp shape[2]
     shape[0], shape[1] = cnp.PyArray_DIM(<cnp.ndarray>x, 0), cnp.PyArray_DIM(<cnp.ndarray>w, 0)
     if out is None:
-        return cnp.PyArray_EMPTY(2, shape, type_num, 0)
+        return _new(2, shape, type_num)
     if not (_is_target(out, type_num) and _is_matrix(out, type_num, shape[0], shape[1])):
         return None
     return out if _apart(out, x) and _apart(out, w) and (b is None or _apart(out, b)) else None
@@ -192,7 +212,7 @@ cdef object _gradient(object wanted, int ndim, cnp.npy_intp *shape, int type_num
     if wanted is False:
         return None
     if wanted is True:
-        return cnp.PyArray_EMPTY(ndim, shape, type_num, 0)
+        return _new(ndim, shape, type_num)
     if not _is_target(wanted, type_num) or cnp.PyArray_NDIM(<cnp.ndarray>wanted) != ndim:
         return NotImplemented
     cdef int i

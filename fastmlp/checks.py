@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from fastmlp.kernels.contract import ACTIVATIONS, REDUCTIONS, Activation
 
+from .memory import empty
+
 try:
     from ._fast import plain
 except ModuleNotFoundError:  # not built: the checks below do it all
@@ -76,18 +78,34 @@ class Chosen(NamedTuple):
     values: tuple[float, ...]
 
 
+#: those that the user wrote, by their names: see written.py
+written: dict[str, Chosen] = {}
+
+
+def _named(name: Any) -> Activation:
+    """The activation of that name, or what `fastmlp.activation` made."""
+    name = getattr(name, "chosen", name)
+    if type(name) is Chosen:
+        return name.act
+    if not isinstance(name, str):
+        raise TypeError(f"activation: expected a name, got {type(name).__name__}")
+    if name in written:
+        return written[name].act
+    if name not in ACTIVATIONS:
+        known = (*ACTIVATIONS, *written)
+        near = [NAMES_ELSEWHERE.get(name.lower()), *get_close_matches(name.lower(), known, n=1)]
+        near = [n for n in near if n]
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"activation: unknown {name!r}; {hint}known are {', '.join(known)}")
+    return ACTIVATIONS[name]
+
+
 def find_activation(name: Any, given: dict[str, Any]) -> Chosen:
     """The activation of that name with the parameters given; or what this has already found."""
     if type(name) is Chosen and not given:
         return name
-    if not isinstance(name, str):
-        raise TypeError(f"activation: expected a name, got {type(name).__name__}")
-    act = ACTIVATIONS.get(name)
-    if act is None:
-        near = [NAMES_ELSEWHERE.get(name.lower()), *get_close_matches(name.lower(), ACTIVATIONS, n=1)]
-        near = [n for n in near if n]
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"activation: unknown {name!r}; {hint}known are {', '.join(ACTIVATIONS)}")
+    act = _named(name)
+    name = act.name
     if not given:
         return Chosen(act, act.defaults)
     for key, value in given.items():
@@ -181,7 +199,7 @@ def output(out: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...]
 def new_or_given(
     out: Array | None, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...], name: str = "out"
 ) -> Array:
-    return np.empty(shape, dtype) if out is None else output(out, shape, dtype, inputs, name)
+    return empty(shape, dtype) if out is None else output(out, shape, dtype, inputs, name)
 
 
 def gradient(name: str, asked: Any, shape: tuple[int, ...], dtype: Any, inputs: tuple[Any, ...]) -> Array | None:

@@ -18,6 +18,7 @@ This module may import numpy only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 FLOATS = ("float32", "float64")
 
@@ -181,6 +182,7 @@ class Activation:
     params: parameter names and defaults, in the order in which kernels receive them; `defaults` has the values alone.
     nonnegative, positive: parameters that must be >= 0 (a negative slope could not be told from y alone), or > 0.
     increasing: parameters none of which may be less than the one before it.
+    custom: of one that the user wrote, its compiled functions: numba_scalars.compiled.Functions. It stands in no table.
     """
 
     name: str
@@ -190,6 +192,7 @@ class Activation:
     nonnegative: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
     increasing: tuple[str, ...] = ()
+    custom: Any = None
     defaults: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -225,6 +228,9 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("threshold", 22, "z", {"threshold": 0.0, "value": 0.0}),  # torch has no defaults; these give relu
     )
 }
+
+#: the code of every activation that the user wrote
+CUSTOM = len(ACTIVATIONS)
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,16 @@ def test_the_advice_on_activations_is_put_to_the_test(tmp_path):
     assert said["so leaky ReLU learns better there"] == ("yes" if better else "NOT HERE")
 
 
+def test_an_activation_of_ones_own_learns_as_a_built_in_one():
+    pytest.importorskip("numba", reason="Numba is not installed")
+    done = run(ROOT / "examples" / "custom_activation.py")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[4] == "0.000" and lines[1].split()[4] == "0.000" and lines[2].split()[4] == "0.500"
+    losses = re.findall(r"loss (\d\.\d{4}) after 200 steps, \d+ µs each", done.stdout)
+    assert len(losses) == 2 and all(float(loss) < 0.01 for loss in losses)
+
+
 @pytest.mark.parametrize(
     "name, option, value, message",
     [

@@ -18,7 +18,7 @@ def rooms(names):
 
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
-    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing")
+    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing written")
     | rooms("data io metrics plan plots train utils devices cuda"),
     "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation io nn optim memory") | {CONTRACT},
     "fastmlp.optim": rooms("ops checks autograd tape grad_mode memory"),
@@ -34,9 +34,11 @@ ROOMS = {
     "fastmlp.devices": set(),
     "fastmlp.memory": set(),
     "fastmlp.cuda": set(),
+    "fastmlp.written": rooms("ops checks autograd waiting nn")
+    | {CONTRACT, f"{KERNELS}.numba_scalars"},  # the latter when it is asked for
     "fastmlp.gradients": rooms("ops checks"),
-    "fastmlp.ops": rooms("backend checks _fast") | {CONTRACT},
-    "fastmlp.checks": rooms("_fast") | {CONTRACT},
+    "fastmlp.ops": rooms("backend checks memory _fast") | {CONTRACT},
+    "fastmlp.checks": rooms("_fast memory") | {CONTRACT},
     "fastmlp._fast": set(),
     "fastmlp.printing": rooms("checks"),
     "fastmlp.io": rooms("checks autograd tape"),
@@ -51,12 +53,14 @@ ROOMS = {
     CONTRACT: set(),
     f"{KERNELS}.cases": {CONTRACT},
     f"{KERNELS}.reference": {CONTRACT},
+    f"{KERNELS}.numba_scalars": {CONTRACT},
     f"{KERNELS}.cython_cpu": {CONTRACT},
 }
 ROOMS["fastmlp.bench"] = set(ROOMS)  # it stands above all of them
 #: other people's packages, beside NumPy and the standard library, that a room may import
 LIBRARIES = {
     f"{KERNELS}.cython_cpu": {"cython", "libc", "cpython"},
+    f"{KERNELS}.numba_scalars": {"numba", "llvmlite"},
     "fastmlp._fast": {"cpython", "libc"},
     "fastmlp.gradients": {"cython"},
     "fastmlp.waiting": {"cython"},

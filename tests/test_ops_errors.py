@@ -212,7 +212,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize("call, error, text", WRONG, ids=[text for _, _, text in WRONG])
-def test_message(call, error, text):
+def test_message(call, error, text, monkeypatch):
+    monkeypatch.setattr("fastmlp.checks.written", {})
     out = np.full((3, 4), 77.0)
     with pytest.raises(error) as raised:
         call(out)

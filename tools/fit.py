@@ -1,4 +1,5 @@
-"""Computes every constant of kernels/cython_cpu/c/coefficients.h and writes that file: `python tools/fit.py`.
+"""Computes every constant of kernels/cython_cpu/c/coefficients.h and of kernels/numba_scalars/coefficients.py, and
+writes these files: `python tools/fit.py`.
 
 Each polynomial is fitted here, in 50-digit arithmetic (mpmath), to the function itself, so that the largest
 weighted error is nearly as small as its degree allows. The result depends on nothing but this file.
@@ -15,7 +16,8 @@ import mpmath as mp
 import numpy as np
 
 mp.mp.dps = 50
-OUTPUT = Path(__file__).parents[1] / "kernels/cython_cpu/c/coefficients.h"
+KERNELS = Path(__file__).parents[1] / "kernels"
+FOR_C, FOR_PYTHON = KERNELS / "cython_cpu/c/coefficients.h", KERNELS / "numba_scalars/coefficients.py"
 
 PRECISION = {32: 24, 64: 53}  # bits of a significand
 BIAS = {32: 127, 64: 1023}  # of the exponent
@@ -29,6 +31,7 @@ SELU_ALPHA = mp.mpf("1.6732632423543772848170429916717")
 
 CDF_K = {32: mp.mpf("2.9375"), 64: mp.mpf("3.5")}  # tried: the errors, rounding included, are small and level
 CDF_CENTER = mp.mpf("0.375")
+ERF_NEAR = mp.mpf("0.75")  # beyond, 1 - erfc is as exact
 
 
 def exp_low(bits):
@@ -99,6 +102,18 @@ def cdf_fit(bits):
         degree={32: 8, 64: 23}[bits],
         # small a: there the other roundings add up
         emphasis=lambda t: 1 + {32: 6, 64: 3}[bits] * (1 - t - CDF_CENTER) ** 4,
+    )
+
+
+def erf_fit(bits):
+    return Fit(
+        "ERF",
+        "erf(x) = x + x P(x^2)",
+        f=lambda x2: mp.erf(mp.sqrt(x2)) / mp.sqrt(x2) - 1,
+        relative=lambda x2: mp.sqrt(x2) / mp.erf(mp.sqrt(x2)),
+        low=mp.mpf(0),
+        high=ERF_NEAR**2,
+        degree={32: 5, 64: 11}[bits],
     )
 
 
@@ -179,22 +194,50 @@ def constants(bits):
     ]
 
 
+def python_constants(bits):
+    """Those that vec.h or the C library have for C."""
+    mantissa = PRECISION[bits] - 1
+    largest = (2 - mp.mpf(2) ** -mantissa) * mp.mpf(2) ** BIAS[bits]
+    return [
+        ("OFFSET", "rounds what it is added to; the last bits are then BIAS", 1.5 * mp.mpf(2) ** mantissa + BIAS[bits]),
+        ("REAL_MIN", "the least normal number", mp.mpf(2) ** (1 - BIAS[bits])),
+        ("REAL_MAX", "the largest number", largest),
+        ("SUBNORMAL_SHIFT", "makes a subnormal number normal", mp.mpf(PRECISION[bits])),
+        ("SUBNORMAL_UNIT", "2^SUBNORMAL_SHIFT", mp.mpf(2) ** PRECISION[bits]),
+        ("SQRT_2", "square root of 2", mp.sqrt(2)),
+        ("TINY", "its square is still normal", mp.mpf(2) ** ((2 - BIAS[bits]) // 2 + 1)),
+        ("ERF_NEAR", "beyond, erf is 1 - erfc", ERF_NEAR),
+    ]
+
+
 def literal(x, bits):
     """C's hexadecimal notation of x rounded to a float or a double."""
     mantissa, exponent = float(rounded(x, bits)).hex().split("p")
     return f"{mantissa.rstrip('0').rstrip('.')}p{int(exponent)}" + ("f" if bits == 32 else "")
 
 
-def written(bits):
-    """The lines of one precision. Highest power first, as Horner's rule takes them."""
+def written(bits, solved):
+    """C's lines of one precision. Highest power first, as Horner's rule takes them."""
     yield from (f"#define {name:19} {literal(x, bits):24} /* {what} */" for name, what, x in constants(bits))
-    for fit in (exp_fit(bits), atanh_fit(bits), cdf_fit(bits)):
-        coefficients = solve(fit, bits)
+    for fit, coefficients in solved:
         yield ""
         yield f"/* {fit.formula}: relative error 2^{mp.nstr(largest_error(fit, coefficients), 3)} */"
         yield f"static const real {fit.name}[] = {{"
         yield from (f"    {literal(c, bits)}," for c in reversed(coefficients))
         yield "};"
+
+
+def in_python(bits, solved):
+    """The lines of one precision, as entries of a dictionary."""
+    yield f"    {bits}: {{"
+    for name, what, x in (*constants(bits), *python_constants(bits)):
+        yield f'        "{name}": {float(rounded(x, bits))!r},  # {what}'
+    for fit, coefficients in solved:
+        error = mp.nstr(largest_error(fit, coefficients), 3)
+        yield f'        "{fit.name}": [  # {fit.formula}: relative error 2^{error}'
+        yield from (f"            {float(c)!r}," for c in reversed(coefficients))
+        yield "        ],"
+    yield "    },"
 
 
 HEAD = """\
@@ -206,9 +249,26 @@ HEAD = """\
 """
 
 
+PYTHON_HEAD = '''\
+"""Written by tools/fit.py; do not edit. Bits of a number -> constants and polynomials, highest power first."""
+
+from typing import Any
+
+COEFFICIENTS: dict[int, dict[str, Any]] = {
+'''
+
+
 def main():
-    singles, doubles = "\n".join(written(32)), "\n".join(written(64))
-    OUTPUT.write_text(f"{HEAD}\n#if REAL_BITS == 32\n\n{singles}\n\n#else\n\n{doubles}\n\n#endif\n#endif\n")
+    both = {}
+    for bits in (32, 64):
+        both[bits] = [(fit, solve(fit, bits)) for fit in (exp_fit(bits), atanh_fit(bits), cdf_fit(bits))]
+    singles, doubles = ("\n".join(written(bits, both[bits])) for bits in (32, 64))
+    FOR_C.write_text(f"{HEAD}\n#if REAL_BITS == 32\n\n{singles}\n\n#else\n\n{doubles}\n\n#endif\n#endif\n")
+    lines = []
+    for bits, solved in both.items():
+        erf = erf_fit(bits)
+        lines += in_python(bits, [*solved, (erf, solve(erf, bits))])
+    FOR_PYTHON.write_text(PYTHON_HEAD + "\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

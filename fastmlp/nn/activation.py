@@ -6,6 +6,8 @@ from typing import Any
 
 from ..autograd import Tensor
 from ..creation import full
+from ..ops import choose_activation
+from ..waiting import activation
 from . import functional as F
 from .module import Module, Parameter
 
@@ -225,6 +227,26 @@ class GLU(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class Activation(Module):
+    """The activation of that name, with its parameters; or one that `fastmlp.activation` made.
+
+    >>> import fastmlp
+    >>> fastmlp.nn.Activation("leaky_relu", negative_slope=0.1)
+    Activation(leaky_relu, negative_slope=0.1)
+    """
+
+    def __init__(self, activation: Any, **params: float) -> None:
+        super().__init__()
+        self.chosen = choose_activation(activation, **params)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return activation(input, self.chosen)
+
+    def extra_repr(self) -> str:
+        act, values = self.chosen
+        return ", ".join([act.name, *(f"{name}={value}" for name, value in zip(act.params, values))])
 
 
 class PReLU(Module):

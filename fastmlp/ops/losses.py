@@ -23,6 +23,7 @@ from ..checks import (
     same_shape,
     weights_fit,
 )
+from ..memory import empty
 from .arrays import contiguous, copy_back, labels_output, rows_of, target_for
 
 
@@ -177,7 +178,7 @@ def _in_chunks(
     rows, classes = len(x), len(w)
     chunk = rows_at_a_time(rows, classes, x.itemsize)
     act, values = find_activation("identity", {})
-    logits = np.empty((min(chunk, rows), classes), x.dtype)
+    logits = empty((min(chunk, rows), classes), x.dtype)
     share = np.full(len(logits), 1 / total_weight if total_weight else 0.0, x.dtype)
     loss, total = np.empty(1, x.dtype), 0.0
     for begin in range(0, max(rows, 1), chunk):

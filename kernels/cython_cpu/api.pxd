@@ -5,9 +5,13 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "engine.h" nogil:
+    struct custom:
+        pass
+
     struct activation:
         int code
         double a, b
+        const custom *custom
 
     struct matrix:
         const void *data
@@ -278,9 +282,11 @@ cdef inline matrix as_matrix(cnp.ndarray a) noexcept:
     return matrix(cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, 0) // size, cnp.PyArray_STRIDE(a, 1) // size)
 
 cdef inline activation as_activation(object act, tuple params) except *:
-    cdef activation a = activation(act.code, 0, 0)
+    cdef activation a = activation(act.code, 0, 0, NULL)
     if len(params) > 0:
         a.a = params[0]
     if len(params) > 1:
         a.b = params[1]
+    if act.custom is not None:
+        a.custom = <const custom *><size_t>act.custom.address
     return a

@@ -144,13 +144,15 @@ DERIVATIVE = {
 
 
 def activation_forward(x, act, params, y):
+    forward = FORWARD[act.name] if act.custom is None else act.custom.forward
     with np.errstate(all="ignore"):
-        y[...] = FORWARD[act.name](x, *params)
+        y[...] = forward(x, *params)
 
 
 def activation_backward(dy, saved, act, params, dx):
+    derivative = DERIVATIVE[act.name] if act.custom is None else act.custom.derivative
     with np.errstate(all="ignore"):
-        dx[...] = dy * DERIVATIVE[act.name](saved, *params)
+        dx[...] = dy * derivative(saved, *params)
 
 
 def prelu_forward(x, weight, y):

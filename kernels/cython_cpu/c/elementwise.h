@@ -41,6 +41,62 @@ FOR_EACH_ACTIVATION(FORWARD)
     }
 FOR_EACH_ACTIVATION(BACKWARD)
 
+/* The same of a function that the user wrote. What is left of rows is put one behind the other, in whole vectors. Nobody has
+ * seen to it that such a formula makes no denormal numbers, which take a hundred times as long: they are 0. */
+enum { CUSTOM_BLOCK = 1024 };
+_Static_assert(CUSTOM_BLOCK % CUSTOM_STEP == 0 && CUSTOM_STEP % VLEN == 0, "CUSTOM_STEP is no whole number of vectors");
+
+/* to[r] = from[r] for `rows` rows of width <= CUSTOM_STEP, `stride` apart; zeros beyond. -> how many numbers that is */
+static ptrdiff_t put_together(const real *from, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t width, real *to) {
+    real *const begin = to;
+    for (ptrdiff_t i = 0; i < rows; i++, from += stride)
+        for (ptrdiff_t j = 0; j < width; j += VLEN, to += VLEN) v_store(to, load_part(from, (int)(j / VLEN), width));
+    for (; (to - begin) % CUSTOM_STEP; to += VLEN) v_store(to, v_set(0));
+    return to - begin;
+}
+static void take_apart(const real *from, real *to, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t width) {
+    for (ptrdiff_t i = 0; i < rows; i++, to += stride)
+        for (ptrdiff_t j = 0; j < width; j += VLEN, from += VLEN) store_part(to, v_load(from), (int)(j / VLEN), width);
+}
+/* Rows of so many columns that are put together. */
+INLINE ptrdiff_t rows_together(ptrdiff_t width) { return CUSTOM_BLOCK / ((width + VLEN - 1) / VLEN * VLEN); }
+
+static void custom_forward_block(const struct custom *f, const real *z, real *y, ptrdiff_t stride, ptrdiff_t rows,
+                                 ptrdiff_t cols) {
+    const ptrdiff_t whole = cols / CUSTOM_STEP * CUSTOM_STEP, width = cols - whole;
+    const uint64_t floating = flush_denormals();
+    for (ptrdiff_t i = 0; whole && i < rows; i++) f->forward[REAL_BITS == 64](z + i * stride, y + i * stride, whole);
+    _Alignas(64) real block[CUSTOM_BLOCK];
+    for (ptrdiff_t i = 0, some; width && i < rows; i += some) {
+        const ptrdiff_t most = rows_together(width), at = i * stride + whole;
+        some = rows - i < most ? rows - i : most;
+        const ptrdiff_t count = put_together(z + at, stride, some, width, block);
+        f->forward[REAL_BITS == 64](block, block, count);
+        take_apart(block, y + at, stride, some, width);
+    }
+    unflush(floating);
+}
+
+static void custom_backward_block(const struct custom *f, const real *dy, const real *saved, real *dz, real *sums,
+                                  ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols) {
+    const ptrdiff_t whole = cols / CUSTOM_STEP * CUSTOM_STEP, width = cols - whole;
+    const uint64_t floating = flush_denormals();
+    for (ptrdiff_t i = 0; whole && i < rows; i++)
+        f->backward[REAL_BITS == 64](dy + i * stride, saved + i * stride, dz + i * stride, whole);
+    _Alignas(64) real block[CUSTOM_BLOCK], kept[CUSTOM_BLOCK];
+    for (ptrdiff_t i = 0, some; width && i < rows; i += some) {
+        const ptrdiff_t most = rows_together(width), at = i * stride + whole;
+        some = rows - i < most ? rows - i : most;
+        put_together(saved + at, stride, some, width, kept);
+        const ptrdiff_t count = put_together(dy + at, stride, some, width, block);
+        f->backward[REAL_BITS == 64](block, kept, block, count);
+        take_apart(block, dz + at, stride, some, width);
+    }
+    for (ptrdiff_t i = 0; sums && i < rows; i++, dz += stride)
+        for (ptrdiff_t j = 0; j < cols; j++) sums[j] += dz[j];
+    unflush(floating);
+}
+
 typedef void forward_block(const real *, real *, ptrdiff_t, ptrdiff_t, ptrdiff_t, params);
 typedef void backward_block(const real *, const real *, real *, real *, ptrdiff_t, ptrdiff_t, ptrdiff_t, params);
 #define FORWARD_ENTRY(name) [ACT_##name] = name##_forward_block,
@@ -50,11 +106,13 @@ static backward_block *const backward_blocks[ACT_COUNT] = {FOR_EACH_ACTIVATION(B
 
 INLINE void act_forward(struct activation a, const real *z, real *y, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols) {
     if (cols == stride) cols *= rows, rows = 1; /* whole rows are one run */
-    forward_blocks[a.code](z, y, stride, rows, cols, (params){(real)a.a, (real)a.b});
+    if (a.code == ACT_custom) custom_forward_block(a.custom, z, y, stride, rows, cols);
+    else forward_blocks[a.code](z, y, stride, rows, cols, (params){(real)a.a, (real)a.b});
 }
 INLINE void act_backward(struct activation a, const real *dy, const real *saved, real *dz, real *sums,
                          ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t cols) {
-    backward_blocks[a.code](dy, saved, dz, sums, stride, rows, cols, (params){(real)a.a, (real)a.b});
+    if (a.code == ACT_custom) custom_backward_block(a.custom, dy, saved, dz, sums, stride, rows, cols);
+    else backward_blocks[a.code](dy, saved, dz, sums, stride, rows, cols, (params){(real)a.a, (real)a.b});
 }
 
 /* Whole arrays, a run of elements to a task. */
@@ -75,7 +133,7 @@ enum { CHEAP_COST = 6, ELEMENT_COST = 24 };
 static int elementwise(const void *arguments) {
     const struct elementwise *e = arguments;
     const ptrdiff_t tasks = (e->count + RUN - 1) / RUN;
-    const int code = e->act.code, cost = code <= ACT_relu6 || code >= ACT_hardsigmoid ? CHEAP_COST : ELEMENT_COST;
+    const int code = e->act.code, cost = code <= ACT_relu6 || (code >= ACT_hardsigmoid && code < ACT_COUNT) ? CHEAP_COST : ELEMENT_COST;
     pool_run(elementwise_task, (void *)e, tasks, pool_is_worth((double)e->count * cost, VLEN));
     return 0;
 }

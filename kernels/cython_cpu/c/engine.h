@@ -13,12 +13,22 @@
 enum act {
     ACT_identity, ACT_relu, ACT_leaky_relu, ACT_relu6, ACT_sigmoid, ACT_tanh, ACT_elu, ACT_selu, ACT_softsign,
     ACT_gelu, ACT_gelu_tanh, ACT_silu, ACT_softplus, ACT_mish, ACT_hardswish, ACT_logsigmoid, ACT_celu, ACT_tanhshrink,
-    ACT_hardsigmoid, ACT_hardtanh, ACT_hardshrink, ACT_softshrink, ACT_threshold, ACT_COUNT
+    ACT_hardsigmoid, ACT_hardtanh, ACT_hardshrink, ACT_softshrink, ACT_threshold, ACT_COUNT,
+    ACT_custom = ACT_COUNT
 };
 
-struct activation { /* which one, and its parameters in the contract's order */
+/* A function that the user wrote, over runs of `count` numbers, a multiple of CUSTOM_STEP: y = f(z), and dz = dy f'(saved). y
+ * may be z, and dz dy. [0] of floats, [1] of doubles. */
+enum { CUSTOM_STEP = 64 };
+struct custom {
+    void (*forward[2])(const void *z, void *y, ptrdiff_t count);
+    void (*backward[2])(const void *dy, const void *saved, void *dz, ptrdiff_t count);
+};
+
+struct activation { /* which one, and its parameters in the contract's order; or, of ACT_custom, the function */
     int code;
     double a, b;
+    const struct custom *custom;
 };
 
 struct matrix { /* element [i][j] at data + i*row + j*col */

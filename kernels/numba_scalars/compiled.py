@@ -1,0 +1,189 @@
+"""A Python function of one number as machine code, which any CPU backend can call between its products."""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+import operator
+import re
+import types as python
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import cfunc, njit
+from numba.core import types
+from numba.core.errors import NumbaError
+from numba.extending import intrinsic
+
+from .functions import OPTIONS
+from .numbers import PYTHON, Number, number, plain, real_of, slope, variable
+
+REALS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
+
+
+@intrinsic
+def address(typingctx: Any, pointer: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], context.get_value_type(types.intp))
+
+    return types.intp(pointer), emit
+
+
+@intrinsic
+def wide_vectors(typingctx: Any) -> Any:
+    """The function that calls this has vectors as wide as the machine's: of 512 bits, LLVM takes 256 otherwise."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite knows no attributes with values
+        return context.get_dummy_value()
+
+    return types.none(), emit
+
+
+def jitted(function: Callable[..., Any], seen: dict[Any, Any] | None = None) -> Any:
+    """The function for Numba, with all plain Python functions that it calls, which Numba would not take."""
+    seen = {} if seen is None else seen
+    if function in seen:
+        return seen[function]
+    if not isinstance(function, python.FunctionType):
+        return function  # Numba's own already, or not to be compiled: Numba says so
+    code, found = function.__code__, {}
+    for name in code.co_names:
+        value = function.__globals__.get(name)
+        if isinstance(value, python.FunctionType) and value is not function:
+            found[name] = jitted(value, seen)
+    cells = []
+    for cell in function.__closure__ or ():
+        value = cell.cell_contents
+        cells.append(python.CellType(jitted(value, seen) if isinstance(value, python.FunctionType) else value))
+    copy = python.FunctionType(
+        code, function.__globals__ | found, function.__name__, function.__defaults__, tuple(cells) or None
+    )
+    copy.__kwdefaults__, copy.__qualname__, copy.__module__ = (
+        function.__kwdefaults__,
+        function.__qualname__,
+        function.__module__,
+    )
+    seen[function] = njit(**OPTIONS)(copy)
+    return seen[function]
+
+
+def checked(function: Callable[..., Any], what: str) -> Any:
+    """`jitted`, once it is known to give a number for a number. TypeError: it cannot be compiled, or does not."""
+    made = jitted(function)
+    if function.__defaults__ or function.__kwdefaults__:
+        whole = made
+        made = njit(**OPTIONS)(lambda x: whole(x))
+    argument = Number(types.float64)
+    try:
+        made.compile((argument,))
+    except NumbaError as e:
+        raise TypeError(f"{what}: Numba cannot compile it: {_in_short(e)}") from None
+    gives = made.overloads[(argument,)].signature.return_type
+    if isinstance(gives, types.Boolean) or not isinstance(gives, (Number, *PYTHON)):
+        raise TypeError(f"{what}: expected a function that returns a number, it returns {gives}")
+    return made
+
+
+def _in_short(error: NumbaError) -> str:
+    """What it is, and where, in one line."""
+    text = str(error)
+    missing = re.search(r">>> (.*)", text)
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Failed in nopython mode")]
+    what = f"there is no {missing[1]}" if missing else lines[0]
+    place = re.search(r" at (.+) \((\d+)\)", text)
+    if place is None:
+        return what
+    path, number = place[1], int(place[2])
+    return f"{what}, line {number} of {Path(path).name}: {linecache.getline(path, number).strip()}"
+
+
+def on_reals(function: Any) -> Any:
+    """x -> function(x), for a float32 or float64"""
+
+    def value(x: Any) -> Any:
+        return real_of(plain(function(number(x)), number(x)))
+
+    return njit(**OPTIONS)(value)
+
+
+def derivative_of(function: Any) -> Any:
+    """x -> function'(x), for a float32 or float64"""
+
+    def rate(x: Any) -> Any:
+        return real_of(slope(function(variable(x)), number(x)))
+
+    return njit(**OPTIONS)(rate)
+
+
+def forward_run(value: Any, real: types.Float) -> Any:
+    """Machine code: y[i] = value(z[i]) for i < count; y may be z."""
+    pointer = types.CPointer(real)
+
+    @cfunc(types.void(pointer, pointer, types.intp), error_model="numpy")
+    def forward(z: Any, y: Any, count: int) -> None:
+        wide_vectors()
+        if address(z) == address(y):
+            for i in range(count):
+                y[i] = value(y[i])
+        else:
+            for i in range(count):
+                y[i] = value(z[i])
+
+    return forward
+
+
+def backward_run(rate: Any, real: types.Float) -> Any:
+    """Machine code: dz[i] = dy[i] rate(saved[i]) for i < count; dz may be dy."""
+    pointer = types.CPointer(real)
+
+    @cfunc(types.void(pointer, pointer, pointer, types.intp), error_model="numpy")
+    def backward(dy: Any, saved: Any, dz: Any, count: int) -> None:
+        wide_vectors()
+        if address(dy) == address(dz):
+            for i in range(count):
+                dz[i] = dz[i] * rate(saved[i])
+        else:
+            for i in range(count):
+                dz[i] = dy[i] * rate(saved[i])
+
+    return backward
+
+
+class Functions:
+    """A function and its derivative, compiled for float32 and float64.
+
+    value, rate: as `checked` gives them. rate: of x or of function(x), whichever will be saved; None: it is worked out.
+    address: of the table that the C engine reads: `forward` and `backward`, each of float32 and of float64.
+    """
+
+    def __init__(self, value: Any, rate: Any = None) -> None:
+        slopes = derivative_of(value) if rate is None else on_reals(rate)
+        both = (forward_run, on_reals(value)), (backward_run, slopes)
+        self._runs = [run(function, real) for run, function in both for real in REALS.values()]
+        self._table = np.array([run.address for run in self._runs], np.uintp)
+        self.address = self._table.ctypes.data
+        self.owner: Any = None  # what has this as its chosen.act.custom, and can be copied and pickled
+
+    def __reduce__(self) -> Any:
+        return operator.attrgetter("chosen.act.custom"), (self.owner,)
+
+    def forward(self, z: Any) -> Any:
+        """z, float32 or float64 of any shape -> function(z)"""
+        z = np.ascontiguousarray(z)
+        y = np.empty_like(z)
+        self._call(0, z, z, y)
+        return y
+
+    def derivative(self, saved: Any) -> Any:
+        saved = np.ascontiguousarray(saved)
+        dz = np.empty_like(saved)
+        self._call(2, saved, np.ones_like(saved), saved, dz)
+        return dz
+
+    def _call(self, first: int, like: Any, *arrays: Any) -> None:
+        run = self._runs[first + list(REALS).index(like.dtype)]
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(arrays), ctypes.c_ssize_t)(run.address)
+        function(*(a.ctypes.data for a in arrays), like.size)

@@ -1,0 +1,389 @@
+"""Activations that the user writes: the numbers of their formula in NumPy, wherever an activation is taken."""
+
+import copy
+import math
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from fastmlp import checks, nn, ops, optim
+
+pytest.importorskip("numba", reason="Numba is not installed")
+
+SHIFT = 0.25
+
+
+def softplus_of(x):
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+
+def helped(x):
+    return x * math.tanh(softplus_of(x))
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def early(x):
+    if x > 2:
+        return 2.0
+    if x < -1:
+        return -1
+    return x
+
+
+def looped(x, times=3):
+    y = x
+    for _ in range(times):
+        y += 0.5 * math.sin(y)
+    return y
+
+
+def looped_numpy(z):
+    for _ in range(3):
+        z = z + 0.5 * np.sin(z)
+    return z
+
+
+def looped_rate(z):
+    rate = 1
+    for _ in range(3):
+        rate, z = rate * (1 + 0.5 * np.cos(z)), z + 0.5 * np.sin(z)
+    return rate
+
+
+#: name -> function, the same in NumPy, its derivative in NumPy
+FORMULAS = {
+    "quick_gelu": (
+        lambda x: x / (1 + math.exp(-1.702 * x)),
+        lambda z: z * sigmoid(1.702 * z),
+        lambda z: sigmoid(1.702 * z) * (1 + 1.702 * z * sigmoid(-1.702 * z)),
+    ),
+    "my_mish": (
+        helped,
+        lambda z: z * np.tanh(np.logaddexp(0, z)),
+        lambda z: np.tanh(np.logaddexp(0, z)) + z * sigmoid(z) / np.cosh(np.logaddexp(0, z)) ** 2,
+    ),
+    "ternary": (lambda x: x if x > 0 else 0, lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
+    "early": (early, lambda z: np.clip(z, -1, 2), lambda z: ((z <= 2) & (z >= -1)) * 1.0),
+    "gauss": (lambda x: math.exp(-x * x), lambda z: np.exp(-z * z), lambda z: -2 * z * np.exp(-z * z)),
+    "squared_relu": (lambda x: max(0, x) ** 2, lambda z: np.maximum(z, 0) ** 2, lambda z: 2 * np.maximum(z, 0)),
+    "rational": (
+        lambda x: x / (SHIFT + abs(x)),
+        lambda z: z / (SHIFT + abs(z)),
+        lambda z: SHIFT / (SHIFT + abs(z)) ** 2,
+    ),
+    "looped": (looped, looped_numpy, looped_rate),
+    "snake": (
+        lambda x: x + math.sin(x) ** 2,
+        lambda z: z + np.sin(z) ** 2,
+        lambda z: 1 + 2 * np.sin(z) * np.cos(z),
+    ),
+    "saw": (
+        lambda x: (x + 0.3) % 1.5 + (x + 0.2) // 0.7,
+        lambda z: np.mod(z + 0.3, 1.5) + np.floor_divide(z + 0.2, 0.7),
+        lambda z: 1 + 0 * z,
+    ),
+    "counted": (lambda x: (x > 1) + 0.5 * x, lambda z: (z > 1) + 0.5 * z, lambda z: 0.5 + 0 * z),
+    "constant": (lambda x: 3, lambda z: 3 + 0 * z, lambda z: 0 * z),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _names_are_forgotten():
+    before = dict(checks.written)
+    yield
+    checks.written.clear()
+    checks.written.update(before)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {name: fm.activation(function, name=name) for name, (function, *_) in FORMULAS.items()}
+
+
+def points(dtype, size=1003):
+    z = np.random.default_rng(0).normal(scale=3, size=size).astype(dtype)
+    steps = [
+        z - 1,
+        (z + 0.3) % 1.5,
+        (z + 0.3) % 1.5 - 1.5,
+        (z + 0.2) % 0.7,
+        (z + 0.2) % 0.7 - 0.7,
+    ]  # of those that have any
+    return z[np.abs(steps).min(0) > 1e-3]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_values_and_derivatives(on_each_backend, made, name, dtype):
+    z, (_, formula, derivative) = points(dtype), FORMULAS[name]
+    exact = z.astype(np.float64)
+    tolerance = {"rtol": 40 * np.finfo(dtype).eps, "atol": 40 * np.finfo(dtype).eps}
+    for key in (name, made[name]):
+        y = ops.activation(z, key)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y, formula(exact), **tolerance)
+    dy = np.random.default_rng(1).normal(size=z.shape).astype(dtype)
+    dz = ops.activation_backward(dy, y if made[name].saves == "y" else z, name)
+    np.testing.assert_allclose(dz, dy * derivative(exact), **tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 3, 2), (7, 33, 17), (128, 40, 65), (300, 5, 3)])
+def test_fused_into_the_product(on_each_backend, made, name, dtype, m, k, n):
+    rng, (_, formula, derivative) = np.random.default_rng(2), FORMULAS[name]
+    x, w, b, dy = (rng.normal(size=s).astype(dtype) for s in ((m, k), (n, k), (n,), (m, n)))
+    w /= dtype(math.sqrt(k))
+    y, saved = ops.linear(x, w, b, made[name], save=True)
+    np.testing.assert_array_equal(y, ops.linear(x, w, b, name))
+    z = x.astype(np.float64) @ w.T.astype(np.float64) + b
+    away = abs(z - 1) > 1e-3 if name == "counted" else np.full(z.shape, name != "saw")  # steps
+    tolerance = {"rtol": 300 * np.finfo(dtype).eps, "atol": 300 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(y[away], formula(z)[away], **tolerance)
+    got = ops.linear_backward(dy, x, w, saved, name)
+    dz = (dy * derivative(z)).astype(dtype)
+    for a, expected in zip(got, (dz @ w, dz.T @ x, dz.sum(0))):
+        scale = np.abs(expected).max() + 1
+        np.testing.assert_allclose(a, expected, rtol=0, atol=2000 * np.finfo(dtype).eps * scale)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_a_compiled_network_stays_one_native_call(made, threads):
+    def net():
+        fm.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(20, 70), nn.Activation("quick_gelu"), nn.Linear(70, 33), made["ternary"].module()
+        )
+        model.append(nn.Linear(33, 4))
+        return model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), 0.01)
+
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(300, 20)).astype("f"), rng.integers(0, 4, 300)
+    before = fm.get_num_threads()
+    try:
+        fm.set_num_threads(threads)
+        network, (model, loss, optimizer) = fm.compile(*net()), net()
+        losses = [network.step(x, y) for _ in range(10)]
+        assert network.reason is None and "quick_gelu" in network.explain() and "ternary" in network.explain()
+        for expected in losses:
+            value = loss(model(fm.tensor(x)), fm.tensor(y))
+            assert value.item() == pytest.approx(expected, rel=1e-5)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+        assert losses[-1] < losses[0]
+        np.testing.assert_allclose(
+            network.predict(x), model.eval()(fm.tensor(x)).detach().numpy(), rtol=1e-3, atol=1e-3
+        )
+    finally:
+        fm.set_num_threads(before)
+
+
+def test_of_tensors_arrays_and_numbers(made):
+    quick = made["quick_gelu"]
+    assert quick(1.5) == pytest.approx(1.5 / (1 + math.exp(-1.702 * 1.5)))
+    np.testing.assert_array_equal(quick(np.ones(3, "f")), ops.activation(np.ones(3, "f"), quick))
+    x = fm.tensor([[1.0, -2.0]], requires_grad=True)
+    quick(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), FORMULAS["quick_gelu"][2](np.array([[1.0, -2.0]])), rtol=1e-6)
+    layer = nn.Linear(2, 3)
+    given = (t.detach().numpy() for t in (x, layer.weight, layer.bias))
+    np.testing.assert_allclose(quick(layer(x)).detach().numpy(), ops.linear(*given, quick), rtol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------- derivatives
+
+
+def test_a_derivative_of_y_or_of_x_is_told_apart():
+    @fm.activation
+    def my_tanh(x):
+        return math.tanh(x)
+
+    assert my_tanh.saves == "z"
+
+    @my_tanh.derivative
+    def _(y):
+        return 1 - y * y
+
+    assert my_tanh.saves == "y"
+    square = fm.activation(lambda x: x * x, name="square", derivative=lambda x: 2 * x)
+    assert square.saves == "z" and fm.activation(lambda x: 2 * x, name="double", derivative=lambda x: 2).saves == "y"
+    z = points(np.float32)
+    np.testing.assert_allclose(ops.activation_backward(np.ones_like(z), z, square), 2 * z)
+    np.testing.assert_allclose(
+        ops.activation_backward(np.ones_like(z), np.tanh(z), "my_tanh"), 1 - np.tanh(z) ** 2, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_wrong_derivative_is_refused_and_the_message_says_where():
+    message = r"derivative: of cube at x = (.*), y = (.*): differences of the function give (.*), the derivative gives "
+    message += r"(.*) for x and (.*) for y$"
+    with pytest.raises(ValueError, match=message) as refused:
+        fm.activation(lambda x: x**3, name="cube", derivative=lambda x: 2 * x)
+    x, y, slope, of_x, of_y = map(float, re.search(message, str(refused.value)).groups())
+    assert np.allclose([y, slope, of_x, of_y], [x**3, 3 * x**2, 2 * x, 2 * x**3], rtol=1e-2) and abs(slope - of_x) > 1
+    with pytest.raises(ValueError, match="activation: unknown 'cube'"):
+        ops.activation(np.ones(2), "cube")
+
+
+UNARY = {
+    "exp": (math.exp, (-100, 88)), "expm1": (math.expm1, (-20, 88)), "log": (math.log, (1e-30, 1e30)),
+    "log1p": (math.log1p, (-0.999, 1e10)), "tanh": (math.tanh, (-20, 20)), "sinh": (math.sinh, (-80, 80)),
+    "cosh": (math.cosh, (-80, 80)), "erf": (math.erf, (-5, 5)), "erfc": (math.erfc, (-5, 9)),
+    "sqrt": (math.sqrt, (0, 1e10)),
+    "sin": (math.sin, (-30, 30)), "cos": (math.cos, (-30, 30)), "tan": (math.tan, (-1.5, 1.5)),
+    "atan": (math.atan, (-30, 30)), "asin": (math.asin, (-0.99, 0.99)), "acos": (math.acos, (-0.99, 0.99)),
+    "asinh": (math.asinh, (-30, 30)), "acosh": (math.acosh, (1.01, 30)), "atanh": (math.atanh, (-0.99, 0.99)),
+    "log2": (math.log2, (1e-30, 1e30)), "log10": (math.log10, (1e-30, 1e30)), "exp2": (math.exp2, (-100, 100)),
+    "fabs": (math.fabs, (-5, 5)), "floor": (math.floor, (-5, 5)), "ceil": (math.ceil, (-5, 5)),
+}  # fmt: skip
+#: units in the last place; those of log2 and log10 are multiplied by a rounded constant
+FAR = {"erfc": 3, "sinh": 6, "cosh": 6, "log2": 4, "log10": 4, "tan": 6}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_math_are_near_the_truth(name, dtype):
+    import mpmath
+
+    from fastmlp.kernels.numba_scalars import compiled
+
+    _, (low, high) = UNARY[name]
+    made = compiled.jitted(eval(f"lambda x: math.{name}(x)", {"math": math}))
+    functions = compiled.Functions(made)
+    rng = np.random.default_rng(0)
+    z = rng.uniform(low, high, 400)
+    if low > 0:
+        z = np.concatenate([z, np.exp(rng.uniform(math.log(low), math.log(high), 400))])
+    else:
+        z = np.concatenate([z, rng.normal(size=400) * 0.1])
+    z = z[(z >= low) & (z <= high)].astype(dtype)
+    exact = {"fabs": abs, "exp2": lambda x: mpmath.mpf(2) ** x, "log2": lambda x: mpmath.log(x, 2)}.get(
+        name, getattr(mpmath, name, None)
+    )
+    with mpmath.workdps(40):
+        truth = [exact(mpmath.mpf(float(a))) for a in z]
+        got = functions.forward(z)
+        off = [
+            abs(mpmath.mpf(float(g)) - t) / max(np.spacing(dtype(abs(float(t)))), np.finfo(dtype).tiny)
+            for g, t in zip(got, truth)
+        ]
+        slopes = (
+            [mpmath.diff(exact, mpmath.mpf(float(a))) for a in z[:100]] if name not in ("fabs", "floor", "ceil") else []
+        )
+    assert max(off) <= FAR.get(name, 2.5)
+    rates, eps = functions.derivative(z[:100]), float(np.finfo(dtype).eps)
+    for rate, slope in zip(rates, slopes):
+        assert float(rate) == pytest.approx(float(slope), rel=200 * eps, abs=4 * eps)
+
+
+@pytest.mark.parametrize("name", ["exp", "expm1", "tanh", "erf", "erfc", "log1p", "log", "sinh", "cosh", "atan"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_functions_of_math_at_the_ends(name, dtype):
+    from fastmlp.kernels.numba_scalars import compiled
+
+    made = compiled.jitted(eval(f"lambda x: math.{name}(x)", {"math": math}))
+    functions = compiled.Functions(made)
+    tiny = np.finfo(dtype).smallest_subnormal
+    z = np.array(
+        [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-30, -1e-30, np.finfo(dtype).max, -np.finfo(dtype).max, tiny, -1, -2],
+        dtype,
+    )
+    plain = {"atan": np.arctan, "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc)}.get(
+        name, getattr(np, name, None)
+    )
+    with np.errstate(all="ignore"):
+        expected = plain(z.astype(np.float64)).astype(dtype)
+    np.testing.assert_allclose(functions.forward(z), expected, rtol=1e-5)
+    zero = functions.forward(np.array([0.0, -0.0], dtype))
+    if name in ("expm1", "tanh", "erf", "sinh", "atan"):
+        assert list(np.signbit(zero)) == [False, True]
+
+
+# ------------------------------------------------------------------------------------------------- errors
+
+
+def two(x, y):
+    return x
+
+
+def unknown(x):
+    return missing(x)  # noqa: F821
+
+
+def no_gamma(x):
+    return math.gamma(x)
+
+
+IT_RETURNS = "expected a function that returns a number, it returns"
+UNCOMPILED = "Numba cannot compile it"
+
+
+@pytest.mark.parametrize(("make", "error", "match"), [
+    (lambda: fm.activation(3), TypeError, "function: expected a Python function of one number, got int"),
+    (lambda: fm.activation(np.tanh), TypeError, "function: expected a Python function of one number, got ufunc"),
+    (lambda: fm.activation(two), TypeError, r"function: expected a function of one number, got two\(x, y\)"),
+    (lambda: fm.activation(lambda: 3, name="none"), TypeError, "function: expected a function of one number"),
+    (lambda: fm.activation(lambda x: x), ValueError, "name: expected an identifier such as 'swish2', got '<lambda>'"),
+    (lambda: fm.activation(lambda x: x, name="relu"), ValueError, "name: 'relu' is one of fastmlp's own activations"),
+    (lambda: fm.activation(lambda x: x, name="f", derivative=3), TypeError, "derivative: expected a Python function"),
+    (lambda: fm.activation(unknown), TypeError, f"^unknown: {UNCOMPILED}: NameError: name 'missing' is not defined$"),
+    (lambda: fm.activation(no_gamma), TypeError, rf"^no_gamma: {UNCOMPILED}: there is no gamma\(number \(float64\)\), "
+     r"line \d+ of test_written.py: return math.gamma\(x\)$"),
+    (lambda: fm.activation(lambda x: None, name="f"), TypeError, f"f: {IT_RETURNS} none"),
+    (lambda: fm.activation(lambda x: x > 0, name="f"), TypeError, f"f: {IT_RETURNS} bool"),
+    (lambda: fm.activation(lambda x: (x, x), name="f"), TypeError, f"f: {IT_RETURNS}"),
+    (lambda: fm.activation(lambda x: x.imag, name="f"), TypeError, f"f: {UNCOMPILED}: .*imag"),
+    (lambda: fm.activation(lambda x: math.nan * x, name="f"), ValueError, "activation: f gives no finite numbers"),
+    (lambda: fm.activation(lambda x: x, name="f", derivative=lambda x: "1"), TypeError, f"of f: {IT_RETURNS}"),
+])  # fmt: skip
+def test_what_is_refused(make, error, match):
+    with pytest.raises(error, match=re.compile(match, re.DOTALL)):
+        make()
+
+
+def test_parameters_and_unknown_names(made):
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'beta'.*'quick_gelu' takes no parameters"):
+        ops.activation(np.ones(2), "quick_gelu", beta=2)
+    with pytest.raises(ValueError, match="did you mean 'quick_gelu'"):
+        ops.activation(np.ones(2), "quick_gelo")
+
+
+def test_a_name_may_be_given_again():
+    first = fm.activation(lambda x: 2 * x, name="again")
+    second = fm.activation(lambda x: 3 * x, name="again")
+    x = np.ones(5, "f")
+    assert (ops.activation(x, "again") == 3).all()
+    assert (ops.activation(x, first) == 2).all() and (ops.activation(x, second) == 3).all()
+
+
+# ------------------------------------------------------------------------------------------ copies and files
+
+
+@fm.activation
+def importable(x):
+    return x + 0.1 * math.tanh(x)
+
+
+def test_copies_and_files(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Activation(importable), nn.Linear(4, 2))
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("f")
+    expected = model(fm.tensor(x)).detach().numpy()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other(fm.tensor(x)).detach().numpy(), expected)
+    assert copy.deepcopy(importable) is importable and pickle.loads(pickle.dumps(importable)) is importable
+    fm.compile(model).save(tmp_path / "net.npz")
+    np.testing.assert_allclose(fm.Network.load(tmp_path / "net.npz").predict(x), expected, rtol=1e-6)
+    assert "importable" in repr(model)
+
+
+def test_numba_is_imported_when_it_is_needed(python):
+    imported = "print('numba' in sys.modules)"
+    code = f"import sys, fastmlp; {imported}; fastmlp.activation(lambda x: x, name='f'); {imported}"
+    assert python(code).split() == ["False", "True"]
