@@ -60,7 +60,7 @@ from .plan import Network
 from .plan import compile as compile  # not in __all__, where it would take the place of Python's own
 from .printing import set_printoptions
 from .train import Callback, EarlyStopping, History, Monitor, Trainer
-from .written import CustomActivation, activation
+from .written import CustomActivation, CustomLoss, activation, loss
 
 float32 = float = _np.dtype(_np.float32)
 float64 = double = _np.dtype(_np.float64)
@@ -75,6 +75,7 @@ inference_mode = no_grad
 __all__ = [
     "Callback",
     "CustomActivation",
+    "CustomLoss",
     "EarlyStopping",
     "Generator",
     "History",
@@ -121,6 +122,7 @@ __all__ = [
     "linspace",
     "load",
     "long",
+    "loss",
     "manual_seed",
     "metrics",
     "nan",

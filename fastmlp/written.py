@@ -1,4 +1,4 @@
-"""Activations that the user writes: Python functions of one number, compiled when they are made."""
+"""Activations and losses that the user writes: Python functions of numbers, compiled when they are made."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from typing import Any, overload
 
 import numpy as np
 
-from fastmlp.kernels.contract import ACTIVATIONS, CUSTOM, Activation
+from fastmlp.kernels.contract import ACTIVATIONS, CUSTOM, CUSTOM_LOSS, LOSSES, Activation, Loss
 
 from . import nn, ops
 from .autograd import Tensor
-from .checks import Chosen, kind, written
+from .checks import Array, Chosen, kind, written
 from .nn import Module
+from .nn.loss_functions import custom_loss
 from .waiting import activation as activated
 
-Function = Callable[[float], float]
+Function = Callable[..., float]
 
-#: where a derivative is compared with differences of its function
+#: where a derivative is compared with differences of its function; the targets of a loss there
 PLACES = np.concatenate([sign * np.geomspace(0.01, 30, 60) for sign in (-1, 1)])
+TARGETS = np.array([-1, 0, 0.5, 1, 2])
 STEP, TOLERANCE = 1e-5, 1e-5
 
 
-class CustomActivation:
-    """What `fastmlp.activation` makes of a function; take it, or its name, wherever the name of an activation is taken.
+class _Written:
+    """A function, and its derivative if it is given."""
 
-    saves: "y" or "z", what its derivative is computed from.
-    """
+    what = "function"
+    numbers = 1  # that it takes
 
     def __init__(self, function: Function, name: str, derivative: Function | None) -> None:
         self.function, self.__name__, self.__doc__ = function, name, function.__doc__
@@ -36,18 +38,41 @@ class CustomActivation:
 
     def _learn(self, derivative: Function | None) -> None:
         compiler = _compiler()
-        value = compiler.checked(self.function, self.__name__)
-        rate = None if derivative is None else compiler.checked(derivative, f"the derivative of {self.__name__}")
-        custom = compiler.Functions(value, rate)
-        saves = _agreeing(self.__name__, custom, ("z",) if derivative is None else ("y", "z"))
-        self.chosen = Chosen(Activation(self.__name__, CUSTOM, saves, custom=custom), ())
-        custom.owner = self
-        written[self.__name__] = self.chosen
+        value = compiler.checked(self.function, self.__name__, self.numbers)
+        rate = None
+        if derivative is not None:
+            rate = compiler.checked(derivative, f"the derivative of {self.__name__}", self.numbers)
+        self._take(compiler, value, rate)
 
-    def derivative(self, function: Function) -> CustomActivation:
-        """Decorates the function that gives its derivative, of x or of y, whichever it is found to be right for."""
-        self._learn(_of_one_number("derivative", function))
+    def _take(self, compiler: Any, value: Any, rate: Any) -> None:
+        raise NotImplementedError
+
+    def derivative(self, function: Function) -> Any:
+        """Decorates the function that gives the derivative; it is compared with differences of the function itself."""
+        self._learn(_function("derivative", function, self.numbers))
         return self
+
+    def __repr__(self) -> str:
+        return f"<{self.what} {self.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # as functions are: by where they can be imported from
+
+
+class CustomActivation(_Written):
+    """What `fastmlp.activation` makes of a function; take it, or its name, wherever the name of an activation is taken.
+
+    saves: "y" or "z", what its derivative is computed from.
+    """
+
+    what = "activation"
+
+    def _take(self, compiler: Any, value: Any, rate: Any) -> None:
+        custom = compiler.Functions(value, rate)
+        custom.owner = self
+        saves = _saved(self.__name__, custom, ("z",) if rate is None else ("y", "z"))
+        self.chosen = Chosen(Activation(self.__name__, CUSTOM, saves, custom=custom), ())
+        written[self.__name__] = self.chosen
 
     def module(self) -> Module:
         """As a layer of a model."""
@@ -63,54 +88,120 @@ class CustomActivation:
             return activated(x, self.chosen)
         return ops.activation(x, self.chosen) if isinstance(x, np.ndarray) else self.function(x)
 
-    def __repr__(self) -> str:
-        return f"<activation {self.__name__}>"
 
-    def __reduce__(self) -> str:
-        return self.__qualname__  # as functions are: by where they can be imported from
+class CustomLoss(_Written):
+    """What `fastmlp.loss` makes of a function; take it as a loss. `module` gives it with options."""
+
+    what = "loss"
+    numbers = 2
+
+    def _take(self, compiler: Any, value: Any, rate: Any) -> None:
+        custom = compiler.LossFunctions(value, rate)
+        custom.owner = self
+        _check_slopes(self.__name__, custom)
+        self.kind = Loss(self.__name__, CUSTOM_LOSS, custom=custom)
+
+    def module(self, weight: Any = None, reduction: str = "mean") -> Module:
+        """As a module: each element's loss is multiplied by weight."""
+        return nn.ElementwiseLoss(self, weight, reduction)
+
+    def __call__(self, input: Any, target: Any, reduction: Any = "mean", weight: Any = None) -> Any:
+        """Of tensors, of arrays or of two numbers. reduction: "mean" over the elements, "sum", or "none"."""
+        if isinstance(input, Tensor):
+            return custom_loss(self.kind, input, target, reduction, weight)
+        if isinstance(input, np.ndarray):
+            return ops.custom_loss(self.kind, input, target, reduction, weight)[0]
+        return self.function(input, target)
 
 
 def _compiler() -> Any:
     try:
         from fastmlp.kernels.numba_scalars import compiled
     except ModuleNotFoundError as e:
-        raise RuntimeError(f"activation: needs Numba: pip install fastmlp[numba] ({e})") from None
+        raise RuntimeError(f"needs Numba, which is not installed: pip install fastmlp[numba] ({e})") from None
     return compiled
 
 
-def _of_one_number(argument: str, function: Any) -> Function:
+def _function(argument: str, function: Any, numbers: int) -> Function:
+    """TypeError unless it is one of so many numbers."""
+    expected = "one number" if numbers == 1 else "two numbers, (prediction, target)"
     if not inspect.isfunction(function):
-        raise TypeError(f"{argument}: expected a Python function of one number, got {kind(function)}")
-    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
-    if len(needed) != 1 or needed[0].kind not in (needed[0].POSITIONAL_ONLY, needed[0].POSITIONAL_OR_KEYWORD):
-        raise TypeError(
-            f"{argument}: expected a function of one number, got {function.__name__}{inspect.signature(function)}"
-        )
+        raise TypeError(f"{argument}: expected a Python function of {expected}, got {kind(function)}")
+    parameters = inspect.signature(function).parameters.values()
+    by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in parameters if p.default is p.empty]
+    if len(needed) != numbers or needed != by_place[:numbers]:
+        got = f"{function.__name__}{inspect.signature(function)}"
+        raise TypeError(f"{argument}: expected a function of {expected}, got {got}")
     return function
 
 
-def _agreeing(name: str, custom: Any, candidates: tuple[str, ...]) -> str:
-    """What of "y" and "z" the derivative is right for: it lies between the differences to the left and to the right."""
-    step = STEP * np.maximum(1, np.abs(PLACES))
-    left, at, right = (custom.forward(PLACES + d) for d in (-step, 0, step))
+def _differences(values: Callable[[Array], Array], at: Array) -> tuple[Array, Array]:
+    """Between which the derivative of the function lies that gives these values: differences to the left and to the
+    right, with some room. NaN where they are not finite."""
+    step = STEP * np.maximum(1, np.abs(at))
+    left, y, right = (values(at + d) for d in (-step, 0, step))
     with np.errstate(all="ignore"):
-        low, high = np.sort([(at - left) / step, (right - at) / step], axis=0)
-        room = TOLERANCE * (1 + np.abs(low) + np.abs(high)) + 8 * np.finfo(float).eps * np.abs(at) / step
-        got = {saved: custom.derivative(at if saved == "y" else PLACES) for saved in candidates}
-        usual = np.isfinite(low) & np.isfinite(high)
-        bad = {saved: usual & ~((low - room <= d) & (d <= high + room)) for saved, d in got.items()}
-    if not usual.any():
-        raise ValueError(f"activation: {name} gives no finite numbers between {PLACES.min():g} and {PLACES.max():g}")
-    for saved in candidates:
-        if not bad[saved].any():
-            return saved
+        low, high = np.sort([(y - left) / step, (right - y) / step], axis=0)
+        room = TOLERANCE * (1 + np.abs(low) + np.abs(high)) + 8 * np.finfo(float).eps * np.abs(y) / step
+        low, high = low - room, high + room
+    return low, np.where(np.isfinite(low), high, np.nan)
+
+
+def _wrong(slopes: Array, low: Array, high: Array) -> Array:
+    with np.errstate(all="ignore"):
+        return np.isfinite(high) & ~((low <= slopes) & (slopes <= high))
+
+
+def _worst(slopes: Array, low: Array, high: Array) -> tuple[int, float]:
+    """Where it is most wrong, and what it should be there."""
     middle = (low + high) / 2
-    i = np.where(bad["z"], np.nan_to_num(np.abs(got["z"] - middle) / (1 + np.abs(middle)), nan=np.inf), -1).argmax()
-    of_y = f" and {got['y'][i]:.6g} for y" if "y" in got else ""
+    with np.errstate(all="ignore"):
+        off = np.nan_to_num(np.abs(slopes - middle) / (1 + np.abs(middle)), nan=np.inf)
+    at = int(np.where(_wrong(slopes, low, high), off, -1).argmax())
+    return at, middle[at]
+
+
+def _saved(name: str, custom: Any, candidates: tuple[str, ...]) -> str:
+    """What of "y" and "z" the derivative is right for."""
+    low, high = _differences(custom.forward, PLACES)
+    if not np.isfinite(high).any():
+        raise ValueError(f"activation: {name} gives no finite numbers between {PLACES.min():g} and {PLACES.max():g}")
+    y = custom.forward(PLACES)
+    slopes = {saved: custom.derivative(y if saved == "y" else PLACES) for saved in candidates}
+    for saved in candidates:
+        if not _wrong(slopes[saved], low, high).any():
+            return saved
+    i, right = _worst(slopes["z"], low, high)
+    of_y = f" and {slopes['y'][i]:.6g} for y" if "y" in slopes else ""
     raise ValueError(
-        f"derivative: of {name} at x = {PLACES[i]:.4g}, y = {at[i]:.4g}: differences of the function give "
-        f"{middle[i]:.6g}, the derivative gives {got['z'][i]:.6g} for x{of_y}"
+        f"derivative: of {name} at x = {PLACES[i]:.4g}, y = {y[i]:.4g}: differences of the function give {right:.6g}, "
+        f"the derivative gives {slopes['z'][i]:.6g} for x{of_y}"
     )
+
+
+def _check_slopes(name: str, custom: Any) -> None:
+    """ValueError unless the derivative by the prediction is right, for some targets."""
+    x, t = (a.ravel() for a in np.meshgrid(PLACES, TARGETS))
+    low, high = _differences(lambda x: custom.at(x, t)[0], x)
+    if not np.isfinite(high).any():
+        raise ValueError(f"loss: {name} gives no finite numbers between {PLACES.min():g} and {PLACES.max():g}")
+    slopes = custom.at(x, t)[1]
+    if _wrong(slopes, low, high).any():
+        i, right = _worst(slopes, low, high)
+        raise ValueError(
+            f"derivative: of {name} at prediction = {x[i]:.4g}, target = {t[i]:g}: differences of the function give "
+            f"{right:.6g}, the derivative gives {slopes[i]:.6g}"
+        )
+
+
+def _named(function: Function, name: str | None, own: Any, what: str) -> str:
+    name = function.__name__ if name is None else name
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"name: expected an identifier such as 'swish2', got {name!r}")
+    if name in own:
+        raise ValueError(f"name: {name!r} is one of fastmlp's own {what}")
+    return name
 
 
 @overload
@@ -145,10 +236,39 @@ def activation(function: Any = None, *, name: str | None = None, derivative: Any
     """
     if function is None:
         return lambda function: activation(function, name=name, derivative=derivative)
-    _of_one_number("function", function)
-    name = function.__name__ if name is None else name
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"name: expected an identifier such as 'swish2', got {name!r}")
-    if name in ACTIVATIONS:
-        raise ValueError(f"name: {name!r} is one of fastmlp's own activations")
-    return CustomActivation(function, name, None if derivative is None else _of_one_number("derivative", derivative))
+    _function("function", function, 1)
+    name = _named(function, name, ACTIVATIONS, "activations")
+    return CustomActivation(function, name, None if derivative is None else _function("derivative", derivative, 1))
+
+
+@overload
+def loss(function: Function, *, name: str | None = None, derivative: Function | None = None) -> CustomLoss: ...
+@overload
+def loss(
+    function: None = None, *, name: str | None = None, derivative: Function | None = None
+) -> Callable[[Function], CustomLoss]: ...
+def loss(function: Any = None, *, name: str | None = None, derivative: Any = None) -> Any:
+    """Decorates a Python function of two numbers, prediction and target: it becomes a loss, compiled, with its gradient
+    in the same pass.
+
+    @fastmlp.loss
+    def log_cosh(prediction, target):
+        return math.log(math.cosh(prediction - target))
+
+    It may use what `fastmlp.activation` says. The loss of a batch is the mean over all elements; prediction and target
+    have one shape. Take it where a loss is taken, in training loops, `Trainer` and `compile`; `log_cosh.module(weight,
+    reduction)` gives it with options.
+
+    derivative: a function of prediction and target, that by the prediction; also by `@log_cosh.derivative`. Without
+    one, it is worked out.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As `fastmlp.activation`.
+    """
+    if function is None:
+        return lambda function: loss(function, name=name, derivative=derivative)
+    _function("function", function, 2)
+    name = _named(function, name, LOSSES, "losses")
+    return CustomLoss(function, name, None if derivative is None else _function("derivative", derivative, 2))

@@ -240,12 +240,14 @@ class Loss:
     name: as in torch.nn.functional, without its "_loss". code: its number in the C engine.
     params: parameter names and defaults, in the order in which kernels receive them; `defaults` has the values alone.
     mean_over_weights: with a weight, "mean" divides by the sum of the weights, not by the number of elements.
+    custom: of one that the user wrote, its compiled functions: numba_scalars.compiled.LossFunctions. In no table.
     """
 
     name: str
     code: int
     params: dict[str, float] = field(default_factory=dict)
     mean_over_weights: bool = False
+    custom: Any = None
     defaults: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -266,3 +268,6 @@ LOSSES: dict[str, Loss] = {
         Loss("kl_div_log_target", 7),
     )
 }
+
+#: the code of every loss that the user wrote
+CUSTOM_LOSS = len(LOSSES)

@@ -1,6 +1,7 @@
-"""Activations that the user writes: the numbers of their formula in NumPy, wherever an activation is taken."""
+"""Activations and losses that the user writes: the numbers of their formula in NumPy, wherever such are taken."""
 
 import copy
+import itertools
 import math
 import pickle
 import re
@@ -306,6 +307,134 @@ def test_functions_of_math_at_the_ends(name, dtype):
         assert list(np.signbit(zero)) == [False, True]
 
 
+# ------------------------------------------------------------------------------------------------- losses
+
+
+def log_cosh(prediction, target):
+    d = abs(prediction - target)
+    return d + math.log1p(math.exp(-2 * d)) - math.log(2)
+
+
+def quantile(prediction, target, q=0.9):
+    d = target - prediction
+    return q * d if d > 0 else (q - 1) * d
+
+
+#: name -> function, the same in NumPy, its derivative by the prediction
+LOSSES = {
+    "log_cosh": (log_cosh, lambda x, t: np.log(np.cosh(x - t)), lambda x, t: np.tanh(x - t)),
+    "quantile": (
+        quantile,
+        lambda x, t: np.maximum(0.9 * (t - x), -0.1 * (t - x)),
+        lambda x, t: np.where(t > x, -0.9, 0.1),
+    ),
+    "squares": (lambda x, t: (x - t) ** 2, lambda x, t: (x - t) ** 2, lambda x, t: 2 * (x - t)),
+    "poisson": (lambda x, t: math.exp(x) - t * x, lambda x, t: np.exp(x) - t * x, lambda x, t: np.exp(x) - t),
+    "target only": (lambda x, t: t * 2.5, lambda x, t: 2.5 * t, lambda x, t: 0 * t),
+}
+
+
+@pytest.fixture(scope="module")
+def losses():
+    return {name: fm.loss(function, name=name.split()[0]) for name, (function, *_) in LOSSES.items()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (7, 3), (64,), (1025,), (3, 9000), (0, 4)])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_their_gradients(on_each_backend, losses, name, shape, dtype):
+    rng, (_, formula, slope) = np.random.default_rng(0), LOSSES[name]
+    x, t, w = (rng.normal(size=shape).astype(dtype) for _ in range(3))
+    tolerance = {"rtol": 60 * np.finfo(dtype).eps, "atol": 60 * np.finfo(dtype).eps}
+    exact = x.astype(float), t.astype(float)
+    for reduction, weight in itertools.product(("none", "mean", "sum"), (None, w)):
+        loss, dx = ops.custom_loss(losses[name].kind, x, t, reduction, weight)
+        each = formula(*exact) * (1 if weight is None else w)
+        share = 1 / x.size if reduction == "mean" and x.size else 1
+        expected = each if reduction == "none" else each.sum() * share if x.size or reduction == "sum" else np.nan
+        scale = 1 if reduction == "none" else abs(each).sum() * share + 1
+        np.testing.assert_allclose(loss, expected, rtol=tolerance["rtol"], atol=tolerance["atol"] * scale)
+        np.testing.assert_allclose(dx, slope(*exact) * (1 if weight is None else w) * share, **tolerance)
+        assert loss.dtype == dtype and dx.dtype == dtype
+
+
+@pytest.mark.parametrize("size", [4, 300])  # layers one by one, or all as one
+@pytest.mark.parametrize("make", [
+    lambda loss: loss, lambda loss: loss.module(), lambda loss: loss.module(np.float32([0.5, 1, 2]), "sum"),
+])  # fmt: skip
+def test_networks_learn_with_it(losses, size, make):
+    loss, rng = make(losses["log_cosh"]), np.random.default_rng(5)
+    x, y = rng.normal(size=(size, 6)).astype("f"), rng.normal(size=(size, 3)).astype("f")
+
+    def parts():
+        fm.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))
+        return model, optim.Adam(model.parameters(), 0.01)
+
+    (model, optimizer), (other, other_optimizer) = parts(), parts()
+    net = fm.compile(model, loss, optimizer)
+    values = [net.step(x, y) for _ in range(20)]
+    assert net.reason is None and values[-1] < values[0]
+    if fm.get_backend() == "cython" and size == 300:
+        assert "chain" in [name for _, name, _ in net._last_steps["only"].program.parts()]
+    for value in values:
+        got = loss(other(fm.tensor(x)), fm.tensor(y))
+        assert got.item() == pytest.approx(value, rel=1e-5)
+        other_optimizer.zero_grad()
+        got.backward()
+        other_optimizer.step()
+    assert fm.Trainer(other, loss, other_optimizer).fit(x, y, epochs=2, seed=0).history["loss"][-1] < values[0]
+
+
+def test_losses_of_tensors_arrays_and_numbers(losses):
+    loss, x, t = losses["log_cosh"], np.float32([[1.0, -2.0]]), np.float32([[0.5, 3.0]])
+    expected = np.log(np.cosh(x - t)).mean()
+    assert loss(x, t) == pytest.approx(expected, rel=1e-6)
+    assert loss(fm.tensor(x), fm.tensor(t)).item() == pytest.approx(expected, rel=1e-6)
+    assert loss(1.0, 0.5) == pytest.approx(math.log(math.cosh(0.5)))
+    np.testing.assert_allclose(loss(fm.tensor(x), t, "none").numpy(), np.log(np.cosh(x - t)), rtol=1e-6)
+    assert repr(loss) == "<loss log_cosh>" and repr(loss.module()) == "ElementwiseLoss(log_cosh)"
+    with pytest.raises(ValueError, match=r"target: expected the shape of input \(1, 2\), got \(2,\)"):
+        loss(x, t[0])
+    with pytest.raises(RuntimeError, match="target: its gradient is left out of fastmlp"):
+        loss(fm.tensor(x), fm.tensor(t, requires_grad=True))
+
+
+def test_derivatives_of_losses():
+    @fm.loss
+    def cube(prediction, target):
+        return abs(prediction - target) ** 3
+
+    with pytest.raises(
+        ValueError, match=r"derivative: of cube at prediction = .*, target = .*: differences of the function"
+    ):
+
+        @cube.derivative
+        def _(prediction, target):
+            return 3 * (prediction - target) ** 2
+
+    @cube.derivative
+    def _(prediction, target):
+        d = prediction - target
+        return 3 * d * abs(d)
+
+    loss, dx = ops.custom_loss(cube.kind, np.float32([2.0, -1.0]), np.float32([1.0, 1.0]))
+    assert loss == 4.5 and list(dx) == [1.5, -6.0]
+
+
+@pytest.mark.parametrize(("make", "error", "match"), [
+    (lambda: fm.loss(lambda x: x, name="f"), TypeError, "expected a function of two numbers, .*, got <lambda>"),
+    (lambda: fm.loss(np.hypot), TypeError, "function: expected a Python function of two numbers, .*, got ufunc"),
+    (lambda: fm.loss(lambda x, t: x, name="mse"), ValueError, "name: 'mse' is one of fastmlp's own losses"),
+    (lambda: fm.loss(lambda x, t: x[t], name="f"), TypeError, "f: Numba cannot compile it: there is no getitem"),
+    (lambda: fm.loss(lambda x, t: x * math.nan, name="f"), ValueError, "loss: f gives no finite numbers"),
+    (lambda: nn.ElementwiseLoss(nn.MSELoss()), TypeError, "loss: expected what fastmlp.loss made .*, got MSELoss"),
+])  # fmt: skip
+def test_losses_that_are_refused(make, error, match):
+    with pytest.raises(error, match=match):
+        make()
+
+
 # ------------------------------------------------------------------------------------------------- errors
 
 
@@ -369,6 +498,23 @@ def test_a_name_may_be_given_again():
 @fm.activation
 def importable(x):
     return x + 0.1 * math.tanh(x)
+
+
+@fm.loss
+def importable_loss(prediction, target):
+    return abs(prediction - target)
+
+
+def test_copies_of_losses():
+    model = nn.Linear(3, 2)
+    net = fm.compile(model, importable_loss, optim.SGD(model.parameters(), 0.1))
+    module = importable_loss.module(reduction="sum")
+    x, y = np.ones((4, 3), "f"), np.zeros((4, 2), "f")
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert other(fm.tensor(x[:, :2]), fm.tensor(y)).item() == 8
+    others = copy.deepcopy(net), pickle.loads(pickle.dumps(net))
+    expected = net.step(x, y)
+    assert all(other.step(x, y) == expected and other.loss is importable_loss for other in others)
 
 
 def test_copies_and_files(tmp_path):

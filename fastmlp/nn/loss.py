@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastmlp.kernels.contract import Loss
+
 from ..autograd import Tensor
-from ..checks import integer, number
+from ..checks import integer, kind, number
 from ..creation import as_tensor
 from . import loss_functions as F
 from .layers import Linear
@@ -34,6 +36,22 @@ def _label(ignore_index: Any) -> int:
     if isinstance(ignore_index, Tensor):
         raise TypeError("ignore_index: expected an int, got a Tensor; input and target are given to the loss later")
     return integer("ignore_index", ignore_index)
+
+
+class ElementwiseLoss(_Weighted):
+    """The loss that `fastmlp.loss` made, with options."""
+
+    def __init__(self, loss: Any, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(weight, reduction)
+        if not isinstance(getattr(loss, "kind", None), Loss):
+            raise TypeError(f"loss: expected what fastmlp.loss made of a function, got {kind(loss)}")
+        self.kind = loss.kind
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return F.custom_loss(self.kind, input, target, self.reduction, self.weight)
+
+    def extra_repr(self) -> str:
+        return self.kind.name
 
 
 class MSELoss(_Loss):

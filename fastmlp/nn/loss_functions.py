@@ -152,6 +152,13 @@ def binary_cross_entropy_with_logits(
     return _loss("binary_cross_entropy_with_logits", result, input)
 
 
+def custom_loss(kind: Any, input: Tensor, target: Any, reduction: Any = "mean", weight: Any = None) -> Tensor:
+    """That of an object of `fastmlp.loss`, by its kind."""
+    given = None if weight is None else _values("weight", weight)
+    result = ops.custom_loss(kind, _array(input), _values("target", target), reduction, given)
+    return _loss(kind.name, result, input)
+
+
 def _difference(
     function: Callable[..., tuple[Any, Array]], input: Any, target: Any, reduction: str, weight: Any, **params: Any
 ) -> Tensor:

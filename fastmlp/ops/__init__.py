@@ -14,6 +14,7 @@ of many calls.
 from .elementwise_losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    custom_loss,
     huber_loss,
     kl_div,
     l1_loss,
@@ -59,6 +60,7 @@ __all__ = [
     "clip_norm",
     "clip_value",
     "cross_entropy",
+    "custom_loss",
     "dropout",
     "huber_loss",
     "kl_div",

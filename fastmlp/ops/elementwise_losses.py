@@ -142,6 +142,20 @@ def kl_div(
     return _loss(kind, (), input, target, reduction, known=known, out=out, backend=backend)
 
 
+def custom_loss(
+    kind: Loss,
+    input: ArrayLike,
+    target: ArrayLike,
+    reduction: Reduction = "mean",
+    weight: ArrayLike | None = None,
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> tuple[Any, Array]:
+    """A loss that the user wrote: see `fastmlp.loss`, which gives objects that have such a kind."""
+    return _loss(kind, (), input, target, reduction, weight, out=out, backend=backend)
+
+
 def _loss(
     kind: Loss,
     params: tuple[float, ...],

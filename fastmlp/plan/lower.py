@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels.contract import KERNELS
+from fastmlp.kernels.contract import KERNELS, Loss
 
 from .. import ops
 from ..autograd import Tensor
@@ -121,8 +121,9 @@ def _place(plan: Calls, arena: Arena, moved: Sequence[tuple[Array, Array]] = ())
 
 def _check_known(loss: Any, optimizer: Optimizer) -> None:
     """Of other people's losses and optimizers nobody can say what they do beside the kernels."""
-    own = [type(loss).__module__ == losses.__name__, getattr(loss, "__module__", "") == loss_functions.__name__]
-    if not any(own) or "forward" in getattr(loss, "__dict__", ()) or getattr(loss, "_forward_hooks", None):
+    own = type(loss).__module__ == losses.__name__ or getattr(loss, "__module__", "") == loss_functions.__name__
+    own = own or type(getattr(loss, "kind", None)) is Loss  # what fastmlp.loss made
+    if not own or "forward" in getattr(loss, "__dict__", ()) or getattr(loss, "_forward_hooks", None):
         raise NotAChain("its loss is not one of fastmlp's own")
     if type(optimizer).__module__ != algorithms.__name__ or {"step", "_update"} & set(optimizer.__dict__):
         raise NotAChain("its optimizer is not one of fastmlp's own")

@@ -79,6 +79,9 @@ cdef extern from "engine.h" nogil:
 
     int LOSS_RUN
 
+    struct custom_loss:
+        pass
+
     struct c_elementwise_loss "elementwise_loss":
         ptrdiff_t count, pos_weights
         const void *input
@@ -87,6 +90,7 @@ cdef extern from "engine.h" nogil:
         const void *pos_weight
         int kind
         double param
+        const custom_loss *custom
         int reduction
         double divisor
         void *loss
@@ -290,3 +294,8 @@ cdef inline activation as_activation(object act, tuple params) except *:
     if act.custom is not None:
         a.custom = <const custom *><size_t>act.custom.address
     return a
+
+# Which loss of single elements, with its parameter or its function.
+cdef inline void set_kind(c_elementwise_loss *c, object kind, tuple params) except *:
+    c.kind, c.param = kind.code, params[0] if params else 0
+    c.custom = NULL if kind.custom is None else <const custom_loss *><size_t>kind.custom.address

@@ -10,7 +10,7 @@ import numpy as np
 from fastmlp.kernels.contract import REDUCTIONS
 
 from api cimport MAX_CHAIN as MOST, CHAIN_BYTES as BYTES
-from api cimport as_activation, c_chain, c_chain_layer, data_or_null, is_double, run, table_t, tables
+from api cimport as_activation, c_chain, c_chain_layer, data_or_null, is_double, run, set_kind, table_t, tables
 
 cnp.import_array()
 cdef table_t *table = tables()
@@ -55,7 +55,7 @@ def chain(
         pos_weight = arguments["pos_weight"]
         c.each.target, c.each.weight = cnp.PyArray_DATA(target), data_or_null(arguments["weight"])
         c.each.pos_weight, c.each.pos_weights = data_or_null(pos_weight), 0 if pos_weight is None else pos_weight.size
-        c.each.kind, c.each.param = arguments["kind"].code, arguments["params"][0] if arguments["params"] else 0
+        set_kind(&c.each, arguments["kind"], arguments["params"])
         c.each.reduction, c.each.divisor = reduction, arguments["divisor"]
         c.each.loss, c.each.run_loss = cnp.PyArray_DATA(out), <double *>cnp.PyArray_DATA(numbers)
     return run(table[is_double(x)].chain, &c, sizeof(c), record, (memory, numbers))

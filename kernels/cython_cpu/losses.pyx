@@ -4,7 +4,8 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from api cimport (
-    LOSS_RUN, c_bad_label, c_cross_entropy, c_elementwise_loss, c_outside_unit, data_or_null, is_double, run, table_t, tables,
+    LOSS_RUN, c_bad_label, c_cross_entropy, c_elementwise_loss, c_outside_unit, data_or_null, is_double, run, set_kind, table_t,
+    tables,
 )
 
 cnp.import_array()
@@ -83,7 +84,7 @@ def elementwise_loss(
         c.run_loss = <double *>cnp.PyArray_DATA(scratch)
     c.input, c.target, c.weight = cnp.PyArray_DATA(input), cnp.PyArray_DATA(target), data_or_null(weight)
     c.pos_weight, c.pos_weights = data_or_null(pos_weight), 0 if pos_weight is None else cnp.PyArray_SIZE(pos_weight)
-    c.kind, c.param = kind.code, params[0] if params else 0
+    set_kind(&c, kind, params)
     c.reduction, c.divisor = reduction_code(reduction), divisor
     c.loss, c.dinput = cnp.PyArray_DATA(loss), cnp.PyArray_DATA(dinput)
     run(table[is_double(input)].elementwise_loss, &c, sizeof(c), record, scratch)

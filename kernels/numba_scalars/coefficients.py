@@ -27,7 +27,7 @@ COEFFICIENTS: dict[int, dict[str, Any]] = {
         "SELU_SCALE_ALPHA": 1.7580993175506592,  # SELU_SCALE times its alpha
         "OFFSET": 12583039.0,  # rounds what it is added to; the last bits are then BIAS
         "REAL_MIN": 1.1754943508222875e-38,  # the least normal number
-        "REAL_MAX": 3.4028234663852886e+38,  # the largest number
+        "REAL_MAX": 3.4028234663852886e38,  # the largest number
         "SUBNORMAL_SHIFT": 24.0,  # makes a subnormal number normal
         "SUBNORMAL_UNIT": 16777216.0,  # 2^SUBNORMAL_SHIFT
         "SQRT_2": 1.4142135381698608,  # square root of 2
@@ -71,7 +71,7 @@ COEFFICIENTS: dict[int, dict[str, Any]] = {
         "LN2_HI": 0.6931471805598903,  # ln 2, without its last 11 bits
         "LN2_LO": 5.497923018708371e-14,  # the rest of it
         "EXP_SHIFT": 80.0,  # v_exp_up gives 2^EXP_SHIFT e^x
-        "EXP_UNIT": 1.2089258196146292e+24,  # 2^EXP_SHIFT
+        "EXP_UNIT": 1.2089258196146292e24,  # 2^EXP_SHIFT
         "EXP_LOW": -764.5413401576196,  # where v_exp_up becomes 0
         "EXPM1_LOW": -709.0895657128241,  # where v_expm1 becomes -1
         "SATURATED": 40.0,  # from here on sigmoid and tanh are 1
@@ -90,7 +90,7 @@ COEFFICIENTS: dict[int, dict[str, Any]] = {
         "SELU_SCALE_ALPHA": 1.7580993408473768,  # SELU_SCALE times its alpha
         "OFFSET": 6755399441056767.0,  # rounds what it is added to; the last bits are then BIAS
         "REAL_MIN": 2.2250738585072014e-308,  # the least normal number
-        "REAL_MAX": 1.7976931348623157e+308,  # the largest number
+        "REAL_MAX": 1.7976931348623157e308,  # the largest number
         "SUBNORMAL_SHIFT": 53.0,  # makes a subnormal number normal
         "SUBNORMAL_UNIT": 9007199254740992.0,  # 2^SUBNORMAL_SHIFT
         "SQRT_2": 1.4142135623730951,  # square root of 2

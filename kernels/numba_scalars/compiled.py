@@ -70,18 +70,18 @@ def jitted(function: Callable[..., Any], seen: dict[Any, Any] | None = None) -> 
     return seen[function]
 
 
-def checked(function: Callable[..., Any], what: str) -> Any:
-    """`jitted`, once it is known to give a number for a number. TypeError: it cannot be compiled, or does not."""
+def checked(function: Callable[..., Any], what: str, arguments: int = 1) -> Any:
+    """`jitted`, once it is known to give a number for so many. TypeError: it cannot be compiled, or does not."""
     made = jitted(function)
     if function.__defaults__ or function.__kwdefaults__:
         whole = made
-        made = njit(**OPTIONS)(lambda x: whole(x))
-    argument = Number(types.float64)
+        made = njit(**OPTIONS)((lambda x: whole(x)) if arguments == 1 else (lambda x, t: whole(x, t)))
+    given = (Number(types.float64),) * arguments
     try:
-        made.compile((argument,))
+        made.compile(given)
     except NumbaError as e:
         raise TypeError(f"{what}: Numba cannot compile it: {_in_short(e)}") from None
-    gives = made.overloads[(argument,)].signature.return_type
+    gives = made.overloads[given].signature.return_type
     if isinstance(gives, types.Boolean) or not isinstance(gives, (Number, *PYTHON)):
         raise TypeError(f"{what}: expected a function that returns a number, it returns {gives}")
     return made
@@ -152,38 +152,89 @@ def backward_run(rate: Any, real: types.Float) -> Any:
     return backward
 
 
-class Functions:
-    """A function and its derivative, compiled for float32 and float64.
+def loss_run(function: Any, rate: Any, real: types.Float) -> Any:
+    """Machine code: loss[i] = function(x[i], t[i]) and slopes[i], its derivative by x, for i < count.
+
+    rate: gives that; None: it is worked out.
+    """
+    pointer = types.CPointer(real)
+    if rate is None:
+
+        @njit(**OPTIONS)
+        def both(x: Any, t: Any) -> Any:
+            y = function(variable(x), number(t))
+            return real_of(plain(y, number(x))), real_of(slope(y, number(x)))
+
+    else:
+
+        @njit(**OPTIONS)
+        def both(x: Any, t: Any) -> Any:
+            a, b = number(x), number(t)
+            return real_of(plain(function(a, b), a)), real_of(plain(rate(a, b), a))
+
+    @cfunc(types.void(pointer, pointer, pointer, pointer, types.intp), error_model="numpy")
+    def at(x: Any, t: Any, loss: Any, slopes: Any, count: int) -> None:
+        wide_vectors()
+        for i in range(count):
+            loss[i], slopes[i] = both(x[i], t[i])
+
+    return at
+
+
+class _Table:
+    """Machine code that the C engine calls. address: of the functions' addresses, each for float32 and for float64."""
+
+    def __init__(self, runs: list[Any], path: str) -> None:
+        self._runs, self._path = runs, path
+        self._table = np.array([run.address for run in runs], np.uintp)
+        self.address = self._table.ctypes.data
+        self.owner: Any = None  # what has this as that attribute, and can be copied and pickled
+
+    def __reduce__(self) -> Any:
+        return operator.attrgetter(self._path), (self.owner,)
+
+    def _call(self, first: int, *arrays: Any) -> None:
+        run = self._runs[first + list(REALS).index(arrays[0].dtype)]
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(arrays), ctypes.c_ssize_t)(run.address)
+        function(*(a.ctypes.data for a in arrays), arrays[0].size)
+
+
+class Functions(_Table):
+    """A function of one number and its derivative.
 
     value, rate: as `checked` gives them. rate: of x or of function(x), whichever will be saved; None: it is worked out.
-    address: of the table that the C engine reads: `forward` and `backward`, each of float32 and of float64.
     """
 
     def __init__(self, value: Any, rate: Any = None) -> None:
         slopes = derivative_of(value) if rate is None else on_reals(rate)
         both = (forward_run, on_reals(value)), (backward_run, slopes)
-        self._runs = [run(function, real) for run, function in both for real in REALS.values()]
-        self._table = np.array([run.address for run in self._runs], np.uintp)
-        self.address = self._table.ctypes.data
-        self.owner: Any = None  # what has this as its chosen.act.custom, and can be copied and pickled
-
-    def __reduce__(self) -> Any:
-        return operator.attrgetter("chosen.act.custom"), (self.owner,)
+        super().__init__(
+            [run(function, real) for run, function in both for real in REALS.values()], "chosen.act.custom"
+        )
 
     def forward(self, z: Any) -> Any:
         """z, float32 or float64 of any shape -> function(z)"""
         z = np.ascontiguousarray(z)
         y = np.empty_like(z)
-        self._call(0, z, z, y)
+        self._call(0, z, y)
         return y
 
     def derivative(self, saved: Any) -> Any:
         saved = np.ascontiguousarray(saved)
         dz = np.empty_like(saved)
-        self._call(2, saved, np.ones_like(saved), saved, dz)
+        self._call(2, np.ones_like(saved), saved, dz)
         return dz
 
-    def _call(self, first: int, like: Any, *arrays: Any) -> None:
-        run = self._runs[first + list(REALS).index(like.dtype)]
-        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(arrays), ctypes.c_ssize_t)(run.address)
-        function(*(a.ctypes.data for a in arrays), like.size)
+
+class LossFunctions(_Table):
+    """A function of two numbers, and its derivative by the first; as `checked` gives them."""
+
+    def __init__(self, function: Any, rate: Any = None) -> None:
+        super().__init__([loss_run(function, rate, real) for real in REALS.values()], "kind.custom")
+
+    def at(self, x: Any, t: Any) -> Any:
+        """x, t of one shape, float32 or float64 -> function(x, t), and its derivative by x"""
+        x, t = np.ascontiguousarray(x), np.ascontiguousarray(t)
+        loss, slopes = np.empty_like(x), np.empty_like(x)
+        self._call(0, x, t, loss, slopes)
+        return loss, slopes

@@ -152,7 +152,8 @@ def elementwise_loss(input, target, weight, pos_weight, kind, params, reduction,
         params = (np.resize(pos_weight, input.shape),)
     w = np.ones_like(input) if weight is None else weight
     with np.errstate(all="ignore"):
-        values, slope = ELEMENTWISE[kind.name](input, target, *params)
+        function = ELEMENTWISE[kind.name] if kind.custom is None else kind.custom.at
+        values, slope = function(input, target, *params)
         _reduce(values * w, reduction, divisor, loss)
         dinput[...] = slope * _share(w, reduction, divisor)  # in this order: slope · w may overflow
 

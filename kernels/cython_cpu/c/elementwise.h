@@ -46,7 +46,7 @@ FOR_EACH_ACTIVATION(BACKWARD)
 enum { CUSTOM_BLOCK = 1024 };
 _Static_assert(CUSTOM_BLOCK % CUSTOM_STEP == 0 && CUSTOM_STEP % VLEN == 0, "CUSTOM_STEP is no whole number of vectors");
 
-/* to[r] = from[r] for `rows` rows of width <= CUSTOM_STEP, `stride` apart; zeros beyond. -> how many numbers that is */
+/* to[r] = from[r] for `rows` rows of that width, `stride` apart; zeros beyond. -> how many numbers that is */
 static ptrdiff_t put_together(const real *from, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t width, real *to) {
     real *const begin = to;
     for (ptrdiff_t i = 0; i < rows; i++, from += stride)

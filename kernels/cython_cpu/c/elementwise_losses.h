@@ -74,35 +74,67 @@ struct loss_job {
     struct reciprocal by;
 };
 
+/* Where losses and slopes of some elements go. */
+struct terms {
+    const real *weight; /* or NULL */
+    real *dx, *loss;    /* loss: NULL where they are to be added up */
+    vec unit, scale;
+    struct sum sum;
+};
+static struct terms terms_from(const struct loss_job *j, ptrdiff_t begin) {
+    const struct elementwise_loss *l = j->l;
+    return (struct terms){.weight = l->weight ? (const real *)l->weight + begin : NULL, .dx = (real *)l->dinput + begin,
+                          .loss = l->reduction == REDUCE_NONE ? (real *)l->loss + begin : NULL,
+                          .unit = v_set(j->by.unit), .scale = v_set(j->by.scale)};
+}
+INLINE void take_terms(struct terms *r, tangent f, ptrdiff_t at, ptrdiff_t n) {
+    vec factor = r->unit * r->scale;
+    if (r->weight) {
+        const vec w = row_load(r->weight + at, n, v_set(0));
+        f.loss = f.loss * w, factor = w * r->unit * r->scale;
+    }
+    row_store(r->dx + at, f.slope * factor, n);
+    if (r->loss) row_store(r->loss + at, f.loss, n);
+    else add_terms(&r->sum, f.loss, at, n);
+}
+
 /* The elements from `begin` on; -> the sum of their losses, unless they are to be kept apart */
 #define RUN_OF(name)                                                                                       \
     static double name##_run(const struct loss_job *j, ptrdiff_t begin, ptrdiff_t count) {                 \
         const struct elementwise_loss *l = j->l;                                                           \
         const real *x = (const real *)l->input + begin, *t = (const real *)l->target + begin;              \
-        const real *weight = l->weight ? (const real *)l->weight + begin : NULL;                           \
-        real *dx = (real *)l->dinput + begin;                                                              \
-        real *loss = l->reduction == REDUCE_NONE ? (real *)l->loss + begin : NULL;                         \
-        const vec zero = v_set(0), unit = v_set(j->by.unit), scale = v_set(j->by.scale);                   \
-        struct sum sum = {0};                                                                              \
+        const vec zero = v_set(0);                                                                         \
+        struct terms r = terms_from(j, begin);                                                             \
         loss_options o = {v_set(1), (real)l->param};                                                       \
         EACH_VECTOR(count) {                                                                               \
             if (l->pos_weight) o.pos_weight = load_cyclic(l->pos_weight, l->pos_weights, begin + at);      \
-            tangent f = name##_at(row_load(x + at, n, zero), row_load(t + at, n, zero), o);                \
-            vec factor = unit * scale;                                                                     \
-            if (weight) {                                                                                  \
-                const vec w = row_load(weight + at, n, zero);                                              \
-                f.loss = f.loss * w, factor = w * unit * scale;                                            \
-            }                                                                                              \
-            row_store(dx + at, f.slope * factor, n);                                                       \
-            if (loss) row_store(loss + at, f.loss, n);                                                     \
-            else add_terms(&sum, f.loss, at, n);                                                           \
+            take_terms(&r, name##_at(row_load(x + at, n, zero), row_load(t + at, n, zero), o), at, n);     \
         }                                                                                                  \
-        return sum_total(&sum);                                                                            \
+        return sum_total(&r.sum);                                                                          \
     }
 FOR_EACH_LOSS(RUN_OF)
 
+/* The same of a function that the user wrote, some elements at a time. */
+static double custom_run(const struct loss_job *j, ptrdiff_t begin, ptrdiff_t count) {
+    const struct elementwise_loss *l = j->l;
+    _Alignas(64) real x[CUSTOM_BLOCK], t[CUSTOM_BLOCK], loss[CUSTOM_BLOCK], slope[CUSTOM_BLOCK];
+    struct terms r = terms_from(j, begin);
+    const uint64_t floating = flush_denormals();
+    for (ptrdiff_t done = 0, some; done < count; done += some) {
+        some = count - done < CUSTOM_BLOCK ? count - done : CUSTOM_BLOCK;
+        const ptrdiff_t padded = put_together((const real *)l->input + begin + done, 0, 1, some, x);
+        put_together((const real *)l->target + begin + done, 0, 1, some, t);
+        l->custom->at[REAL_BITS == 64](x, t, loss, slope, padded);
+        for (ptrdiff_t i = 0; i < some; i += VLEN)
+            take_terms(&r, (tangent){v_load(loss + i), v_load(slope + i)}, done + i, some - i < VLEN ? some - i : VLEN);
+    }
+    unflush(floating);
+    return sum_total(&r.sum);
+}
+
 #define RUN_ENTRY(name) [LOSS_##name] = name##_run,
-static double (*const loss_runs[LOSS_COUNT])(const struct loss_job *, ptrdiff_t, ptrdiff_t) = {FOR_EACH_LOSS(RUN_ENTRY)};
+static double (*const loss_runs[LOSS_COUNT + 1])(const struct loss_job *, ptrdiff_t, ptrdiff_t) = {
+    FOR_EACH_LOSS(RUN_ENTRY) RUN_ENTRY(custom)};
 
 static void loss_task(void *job, ptrdiff_t index) {
     const struct loss_job *j = job;

@@ -80,7 +80,8 @@ struct softmax { /* rows of x (rows, classes); backward: x is dy, and y is the f
 /* The numbers of contract.LOSSES */
 enum loss {
     LOSS_mse, LOSS_l1, LOSS_smooth_l1, LOSS_huber, LOSS_bce, LOSS_bce_with_logits, LOSS_kl_div, LOSS_kl_div_log_target,
-    LOSS_COUNT
+    LOSS_COUNT,
+    LOSS_custom = LOSS_COUNT
 };
 
 enum reduction { REDUCE_NONE, REDUCE_MEAN, REDUCE_SUM };
@@ -99,11 +100,16 @@ struct cross_entropy { /* as in reference/losses.py; either labels (rows) or pro
 
 enum { LOSS_RUN = 8192 }; /* elements that one task takes */
 
+struct custom_loss { /* loss[i] = f(input[i], target[i]), and its derivative by input; as in struct custom */
+    void (*at[2])(const void *input, const void *target, void *loss, void *slope, ptrdiff_t count);
+};
+
 struct elementwise_loss { /* element by element, as in reference/losses.py; weight (count) and pos_weight may be NULL */
     ptrdiff_t count, pos_weights;
     const void *input, *target, *weight, *pos_weight; /* element i has pos_weight[i % pos_weights] */
     int kind; /* enum loss */
     double param;
+    const struct custom_loss *custom; /* of LOSS_custom */
     int reduction;
     double divisor;
     void *loss, *dinput;
