@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from itertools import pairwise
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,12 +84,10 @@ written: dict[str, Chosen] = {}
 
 
 def _named(name: Any) -> Activation:
-    """The activation of that name, or what `fastmlp.activation` made."""
-    name = getattr(name, "chosen", name)
-    if type(name) is Chosen:
-        return name.act
+    """The activation of that name."""
     if not isinstance(name, str):
-        raise TypeError(f"activation: expected a name, got {type(name).__name__}")
+        hint = "; @fastmlp.activation makes an activation of a function" if isinstance(name, FunctionType) else ""
+        raise TypeError(f"activation: expected a name, got {kind(name)}{hint}")
     if name in written:
         return written[name].act
     if name not in ACTIVATIONS:
@@ -102,9 +101,10 @@ def _named(name: Any) -> Activation:
 
 def find_activation(name: Any, given: dict[str, Any]) -> Chosen:
     """The activation of that name with the parameters given; or what this has already found."""
+    name = getattr(name, "chosen", name)
     if type(name) is Chosen and not given:
         return name
-    act = _named(name)
+    act = name.act if type(name) is Chosen else _named(name)
     name = act.name
     if not given:
         return Chosen(act, act.defaults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, overload
 
 import numpy as np
@@ -19,8 +20,8 @@ from .waiting import activation as activated
 
 Function = Callable[..., float]
 
-#: where a derivative is compared with differences of its function; the targets of a loss there
-PLACES = np.concatenate([sign * np.geomspace(0.01, 30, 60) for sign in (-1, 1)])
+#: where a derivative that is given is compared with differences of its function; the targets of a loss there
+PLACES = np.concatenate([-np.geomspace(1000, 1e-3, 100), [0], np.geomspace(1e-3, 1000, 100)])
 TARGETS = np.array([-1, 0, 0.5, 1, 2])
 STEP, TOLERANCE = 1e-5, 1e-5
 
@@ -33,7 +34,8 @@ class _Written:
 
     def __init__(self, function: Function, name: str, derivative: Function | None) -> None:
         self.function, self.__name__, self.__doc__ = function, name, function.__doc__
-        self.__module__, self.__qualname__ = function.__module__, function.__qualname__
+        self.__module__ = function.__module__
+        self.__qualname__ = function.__qualname__ if name == function.__name__ else name
         self._learn(derivative)
 
     def _learn(self, derivative: Function | None) -> None:
@@ -42,9 +44,10 @@ class _Written:
         rate = None
         if derivative is not None:
             rate = compiler.checked(derivative, f"the derivative of {self.__name__}", self.numbers)
-        self._take(compiler, value, rate)
+        self._take(compiler, value, rate, () if derivative is None else tuple(inspect.signature(derivative).parameters))
 
-    def _take(self, compiler: Any, value: Any, rate: Any) -> None:
+    def _take(self, compiler: Any, value: Any, rate: Any, parameters: tuple[str, ...]) -> None:
+        """parameters: the names of those of the derivative"""
         raise NotImplementedError
 
     def derivative(self, function: Function) -> Any:
@@ -67,10 +70,12 @@ class CustomActivation(_Written):
 
     what = "activation"
 
-    def _take(self, compiler: Any, value: Any, rate: Any) -> None:
+    def _take(self, compiler: Any, value: Any, rate: Any, parameters: tuple[str, ...]) -> None:
         custom = compiler.Functions(value, rate)
-        custom.owner = self
-        saves = _saved(self.__name__, custom, ("z",) if rate is None else ("y", "z"))
+        custom.source = self, "chosen.act"
+        if not np.isfinite(custom.forward(PLACES)).any():
+            raise ValueError(f"activation: {self.__name__} gives no finite numbers")
+        saves = "z" if rate is None else _saved(self.__name__, custom, "yz" if parameters[0] == "y" else "zy")
         self.chosen = Chosen(Activation(self.__name__, CUSTOM, saves, custom=custom), ())
         written[self.__name__] = self.chosen
 
@@ -86,7 +91,8 @@ class CustomActivation(_Written):
         """Of a tensor, an array or a number."""
         if isinstance(x, Tensor):
             return activated(x, self.chosen)
-        return ops.activation(x, self.chosen) if isinstance(x, np.ndarray) else self.function(x)
+        y: Any = ops.activation(x, self.chosen)
+        return y.item() if isinstance(x, Real) else y
 
 
 class CustomLoss(_Written):
@@ -95,10 +101,13 @@ class CustomLoss(_Written):
     what = "loss"
     numbers = 2
 
-    def _take(self, compiler: Any, value: Any, rate: Any) -> None:
+    def _take(self, compiler: Any, value: Any, rate: Any, parameters: tuple[str, ...]) -> None:
         custom = compiler.LossFunctions(value, rate)
-        custom.owner = self
-        _check_slopes(self.__name__, custom)
+        custom.source = self, "kind"
+        if not np.isfinite(custom.at(*_pairs())[0]).any():
+            raise ValueError(f"loss: {self.__name__} gives no finite numbers")
+        if rate is not None:
+            _check_slopes(self.__name__, custom)
         self.kind = Loss(self.__name__, CUSTOM_LOSS, custom=custom)
 
     def module(self, weight: Any = None, reduction: str = "mean") -> Module:
@@ -106,19 +115,17 @@ class CustomLoss(_Written):
         return nn.ElementwiseLoss(self, weight, reduction)
 
     def __call__(self, input: Any, target: Any, reduction: Any = "mean", weight: Any = None) -> Any:
-        """Of tensors, of arrays or of two numbers. reduction: "mean" over the elements, "sum", or "none"."""
+        """Of tensors or of arrays. reduction: "mean" over the elements, "sum", or "none"."""
         if isinstance(input, Tensor):
             return custom_loss(self.kind, input, target, reduction, weight)
-        if isinstance(input, np.ndarray):
-            return ops.custom_loss(self.kind, input, target, reduction, weight)[0]
-        return self.function(input, target)
+        return ops.custom_loss(self.kind, input, target, reduction, weight)[0]
 
 
 def _compiler() -> Any:
     try:
         from fastmlp.kernels.numba_scalars import compiled
     except ModuleNotFoundError as e:
-        raise RuntimeError(f"needs Numba, which is not installed: pip install fastmlp[numba] ({e})") from None
+        raise RuntimeError(f"needs Numba, which is not installed: pip install numba ({e})") from None
     return compiled
 
 
@@ -130,7 +137,7 @@ def _function(argument: str, function: Any, numbers: int) -> Function:
     parameters = inspect.signature(function).parameters.values()
     by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p for p in parameters if p.default is p.empty]
-    if len(needed) != numbers or needed != by_place[:numbers]:
+    if len(needed) != numbers or needed != by_place[:numbers] or len(by_place) < len(parameters):
         got = f"{function.__name__}{inspect.signature(function)}"
         raise TypeError(f"{argument}: expected a function of {expected}, got {got}")
     return function
@@ -139,7 +146,7 @@ def _function(argument: str, function: Any, numbers: int) -> Function:
 def _differences(values: Callable[[Array], Array], at: Array) -> tuple[Array, Array]:
     """Between which the derivative of the function lies that gives these values: differences to the left and to the
     right, with some room. NaN where they are not finite."""
-    step = STEP * np.maximum(1, np.abs(at))
+    step = STEP * np.maximum(0.1, np.abs(at))
     left, y, right = (values(at + d) for d in (-step, 0, step))
     with np.errstate(all="ignore"):
         low, high = np.sort([(y - left) / step, (right - y) / step], axis=0)
@@ -162,30 +169,31 @@ def _worst(slopes: Array, low: Array, high: Array) -> tuple[int, float]:
     return at, middle[at]
 
 
-def _saved(name: str, custom: Any, candidates: tuple[str, ...]) -> str:
-    """What of "y" and "z" the derivative is right for."""
+def _saved(name: str, custom: Any, order: str) -> str:
+    """What of "y" and "z", tried in that order, the derivative is right for."""
     low, high = _differences(custom.forward, PLACES)
-    if not np.isfinite(high).any():
-        raise ValueError(f"activation: {name} gives no finite numbers between {PLACES.min():g} and {PLACES.max():g}")
     y = custom.forward(PLACES)
-    slopes = {saved: custom.derivative(y if saved == "y" else PLACES) for saved in candidates}
-    for saved in candidates:
-        if not _wrong(slopes[saved], low, high).any():
+    of_y, of_z = custom.derivative(y), custom.derivative(PLACES)
+    for saved in order:
+        if not _wrong(of_y if saved == "y" else of_z, low, high).any():
             return saved
-    i, right = _worst(slopes["z"], low, high)
-    of_y = f" and {slopes['y'][i]:.6g} for y" if "y" in slopes else ""
+    i, right = _worst(of_z, low, high)
     raise ValueError(
         f"derivative: of {name} at x = {PLACES[i]:.4g}, y = {y[i]:.4g}: differences of the function give {right:.6g}, "
-        f"the derivative gives {slopes['z'][i]:.6g} for x{of_y}"
+        f"the derivative gives {of_z[i]:.6g} for x and {of_y[i]:.6g} for y"
     )
+
+
+def _pairs() -> tuple[Array, Array]:
+    """Predictions and targets."""
+    x, t = np.meshgrid(PLACES, TARGETS)
+    return x.ravel(), t.ravel()
 
 
 def _check_slopes(name: str, custom: Any) -> None:
     """ValueError unless the derivative by the prediction is right, for some targets."""
-    x, t = (a.ravel() for a in np.meshgrid(PLACES, TARGETS))
+    x, t = _pairs()
     low, high = _differences(lambda x: custom.at(x, t)[0], x)
-    if not np.isfinite(high).any():
-        raise ValueError(f"loss: {name} gives no finite numbers between {PLACES.min():g} and {PLACES.max():g}")
     slopes = custom.at(x, t)[1]
     if _wrong(slopes, low, high).any():
         i, right = _worst(slopes, low, high)
@@ -198,7 +206,7 @@ def _check_slopes(name: str, custom: Any) -> None:
 def _named(function: Function, name: str | None, own: Any, what: str) -> str:
     name = function.__name__ if name is None else name
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"name: expected an identifier such as 'swish2', got {name!r}")
+        raise ValueError(f"name: expected an identifier such as 'swish2', got {name!r}; name= gives another")
     if name in own:
         raise ValueError(f"name: {name!r} is one of fastmlp's own {what}")
     return name
@@ -219,11 +227,14 @@ def activation(function: Any = None, *, name: str | None = None, derivative: Any
     def swish2(x):
         return x / (1 + math.exp(-2 * x))
 
-    It may use Python's arithmetic, comparisons and conditions, the functions of `math`, abs, min and max, and other
-    such functions. Numbers in it have the precision of the arrays. It is known by its name, or by `name`, from here on.
+    It may use Python's arithmetic, comparisons, conditions and loops, most functions of `math` (not gamma, lgamma and
+    those of whole numbers), their equals of NumPy, abs, min, max, round and int, and other such functions. It may not
+    raise exceptions, nor call itself. Numbers in it have the precision of the arrays; subnormal ones may count as 0.
+    What it reads from around it is what that is now. It is known by its name, or by `name`, from here on.
 
-    derivative: a function of x, or of y, whichever it is found to be right for; also by `@swish2.derivative`. Without
-    one, it is worked out: each operation carries its derivative along.
+    derivative: a function of x, or of y, whichever it is found to be right for, at some 200 places; where it is for
+    both, of y if that is its parameter's name. Also by `@swish2.derivative`. Without one, it is worked out: each
+    operation carries its derivative along.
 
     Raises
     ------

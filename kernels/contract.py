@@ -198,6 +198,12 @@ class Activation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "defaults", tuple(self.params.values()))
 
+    def __deepcopy__(self, memo: Any) -> Activation:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return super().__reduce_ex__(protocol) if self.custom is None else self.custom.reduced()
+
 
 # The order is that of `enum act` in cython_cpu/c/engine.h; a test compares the two.
 ACTIVATIONS: dict[str, Activation] = {
@@ -252,6 +258,12 @@ class Loss:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "defaults", tuple(self.params.values()))
+
+    def __deepcopy__(self, memo: Any) -> Loss:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return super().__reduce_ex__(protocol) if self.custom is None else self.custom.reduced()
 
 
 # The order is that of `enum loss` in cython_cpu/c/engine.h; a test compares the two.

@@ -205,6 +205,65 @@ def test_sums_with_any_number_of_threads(threads):
         fm.set_num_threads(before)
 
 
+def test_a_parameter_of_another_shape_begins_a_new_sum():
+    parts = training(lambda: nn.Sequential(nn.Linear(K, 4), nn.ReLU(), nn.Linear(4, C)))
+    net, batches = fm.compile(*parts, accumulate=3), drawn([12] * 9)
+    model = parts[0]
+    for i, (x, y) in enumerate(batches):
+        if i == 4:
+            model[2].weight.data, model[2].bias.data = fm.randn(5, 4), fm.randn(5)
+            parts[2].state.clear()
+        net.step(x, y)
+    assert model[2].weight.shape == (5, 4) and {s["step"] for s in parts[2].state.values()} == {2}
+
+
+@pytest.mark.parametrize("change", [
+    lambda net: setattr(net, "accumulate", 3), lambda net: setattr(net, "clip_grad_value", 1e9), fm.Network.explain,
+])  # fmt: skip
+def test_options_set_within_a_sum_keep_it(change):
+    parts, others = training(Written), training(Written)
+    net, batches = fm.compile(*parts, accumulate=3), drawn([12] * 3)
+    for x, y in batches:
+        net.step(x, y)
+        change(net)
+    by_hand(*others, batches)
+    same(everything(parts[0], parts[2]), everything(others[0], others[2]))
+
+
+@pytest.mark.parametrize(("name", "value", "error", "match"), [
+    ("accumulate", 0, ValueError, "accumulate: expected"), ("accumulate", 1.5, TypeError, "accumulate: expected"),
+    ("accumulate", "a", TypeError, "accumulate: expected"), ("clip_grad_norm", -1, ValueError, "clip_grad_norm: "),
+    ("model", 3, TypeError, "model: expected a Module, got int"), ("optimizer", "adam", TypeError, "optimizer: "),
+])  # fmt: skip
+def test_options_are_checked_when_they_are_set(name, value, error, match):
+    net = fm.compile(*training(Written))
+    before = getattr(net, name)
+    with pytest.raises(error, match=match):
+        setattr(net, name, value)
+    assert getattr(net, name) is before
+
+
+def test_gradients_that_were_lent_are_gone_with_the_next_step():
+    net, x = fm.compile(*training(Written)), X.astype("f")
+    net.step(x, LABELS), net.backward(x, LABELS)
+    assert all(p.grad is not None for p in net.model.parameters())
+    net.step(x, LABELS)
+    assert all(p.grad is None for p in net.model.parameters())
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_step_that_is_refused_moves_no_statistics(steps):
+    model, loss, optimizer = training(MODELS["batch norm"])
+    net, x, wrong = fm.compile(model, loss, optimizer), X.astype("f"), LABELS.copy()
+    wrong[3] = C
+    for _ in range(steps):
+        net.step(x, LABELS)
+    before = everything(model, optimizer)
+    with pytest.raises(ValueError, match=rf"target\[3\] is {C}"):
+        net.step(x, wrong)
+    same(everything(model, optimizer), before)
+
+
 # ------------------------------------------------------------------------------------------------------ memory
 
 
@@ -224,6 +283,18 @@ def test_plans_compute_in_one_memory_that_grows():
     assert net._arena.memory is not small and len(net._arena.memory) > 900 * 7 * 4 * 3
     fresh = [plan for plan in net._steps.values() if plan.is_fresh()]
     assert len(fresh) == 3 and len({plan.calls.calls[0][1][5].ctypes.data for plan in fresh}) == 1
+
+
+@pytest.mark.parametrize("stage", ["only", "first", "last"])
+def test_large_arrays_of_a_plan_begin_at_cache_lines(stage):
+    """Whose originals begin anywhere in their memory."""
+    parts = training(lambda: nn.Sequential(nn.Linear(K, 300), nn.GELU(), nn.LayerNorm(300), nn.Linear(300, C)))
+    net = fm.compile(*parts, accumulate=1 if stage == "only" else 2)
+    for x, y in drawn([250] * 4):
+        net.step(x, y)
+    calls = net._last_steps[stage].calls.calls
+    arrays = [a for _, arguments in calls[1:] for a in arguments if isinstance(a, np.ndarray) and a.size > 1]
+    assert len(arrays) > 20 and all(a.ctypes.data % LINE == 0 for a in arrays)
 
 
 def test_gradients_outlive_a_prediction():

@@ -213,8 +213,10 @@ def test_a_derivative_of_y_or_of_x_is_told_apart():
         return 1 - y * y
 
     assert my_tanh.saves == "y"
+    clip = fm.activation(lambda x: min(x, 100.0), name="clip", derivative=lambda x: 1.0 if x <= 100 else 0.0)
+    assert list(ops.activation_backward(np.ones(2), np.array([50.0, 200.0]), clip)) == [1, 0]
     square = fm.activation(lambda x: x * x, name="square", derivative=lambda x: 2 * x)
-    assert square.saves == "z" and fm.activation(lambda x: 2 * x, name="double", derivative=lambda x: 2).saves == "y"
+    assert square.saves == "z" and fm.activation(lambda x: 2 * x, name="double", derivative=lambda x: 2).saves == "z"
     z = points(np.float32)
     np.testing.assert_allclose(ops.activation_backward(np.ones_like(z), z, square), 2 * z)
     np.testing.assert_allclose(
@@ -426,7 +428,7 @@ def test_derivatives_of_losses():
     (lambda: fm.loss(lambda x: x, name="f"), TypeError, "expected a function of two numbers, .*, got <lambda>"),
     (lambda: fm.loss(np.hypot), TypeError, "function: expected a Python function of two numbers, .*, got ufunc"),
     (lambda: fm.loss(lambda x, t: x, name="mse"), ValueError, "name: 'mse' is one of fastmlp's own losses"),
-    (lambda: fm.loss(lambda x, t: x[t], name="f"), TypeError, "f: Numba cannot compile it: there is no getitem"),
+    (lambda: fm.loss(lambda x, t: x[t], name="f"), TypeError, "cannot look up an index; it works on numbers alone"),
     (lambda: fm.loss(lambda x, t: x * math.nan, name="f"), ValueError, "loss: f gives no finite numbers"),
     (lambda: nn.ElementwiseLoss(nn.MSELoss()), TypeError, "loss: expected what fastmlp.loss made .*, got MSELoss"),
 ])  # fmt: skip
@@ -492,6 +494,145 @@ def test_a_name_may_be_given_again():
     assert (ops.activation(x, first) == 2).all() and (ops.activation(x, second) == 3).all()
 
 
+def raises(x):
+    if x > 100:
+        raise ValueError("too large")
+    return x
+
+
+def asserts(x):
+    assert x > 0
+    return x
+
+
+def prints(x):
+    print(x)
+    return x
+
+
+def imports(x):
+    import random
+
+    return x * random.random()
+
+
+def recursive(x):
+    return recursive(x / 2) if x > 1 else x
+
+
+def one(x):
+    return other(x / 2)
+
+
+def other(x):
+    return one(x / 2)
+
+
+async def later(x):
+    return x
+
+
+def yields(x):
+    yield x
+
+
+def empty_cell():
+    def inner(x):
+        return value * x
+
+    made = fm.activation(inner)
+    value = 3
+    return made, value
+
+
+NO_EXCEPTION = "cannot raise an exception or assert; math.nan says that there is no result"
+
+
+@pytest.mark.parametrize(("function", "match"), [
+    (raises, f"^raises: {NO_EXCEPTION}$"), (asserts, f"^asserts: {NO_EXCEPTION}$"),
+    (lambda x: raises(x) + 1, f"^raises: {NO_EXCEPTION}$"), (prints, "^prints: cannot use print; of"),
+    (imports, "^imports: cannot import; do that around it$"), (recursive, "^recursive: cannot call itself$"),
+    (one, "^one: cannot call itself$"),
+    (later, "^later: expected a plain function, got a generator or coroutine$"),
+    (yields, "^yields: expected a plain function, got a generator or coroutine$"),
+    (lambda x: (1.0, 2.0)[0] * x + math.pi, None), (lambda x: COEFFICIENTS[0] * x, "cannot look up an index"),
+])  # fmt: skip
+def test_what_would_go_wrong_unheard_is_refused(function, match):
+    if match is None:  # folded by Python itself
+        assert fm.activation(function, name="folded")(1.0) == 1 + math.pi
+        return
+    with pytest.raises(TypeError, match=re.compile(match, re.DOTALL)):
+        fm.activation(function, name=None if function.__name__ != "<lambda>" else "f")
+
+
+COEFFICIENTS = (0.5, 0.25)
+
+
+def test_names_of_the_function_around():
+    with pytest.raises(TypeError, match="inner: uses a name of the function around it that has no value yet"):
+        empty_cell()
+    with pytest.raises(TypeError, match=r"expected a function of one number, got <lambda>\(x, \*, a=2\)"):
+        fm.activation(lambda x, *, a=2: a * x, name="f")
+    with pytest.raises(TypeError, match=r"expected a name, got function; @fastmlp.activation makes an activation"):
+        nn.Activation(helped)
+    with pytest.raises(TypeError, match=r"Sequential: expected a Module, got CustomActivation; nn.Activation"):
+        nn.Sequential(importable)
+
+
+def test_it_may_call_another_activation_and_functions_within(made):
+    quick = made["quick_gelu"]
+
+    def twice(x):
+        def inner(z):
+            return softplus_of(z)
+
+        return quick(x) + inner(x)
+
+    z = points(np.float64)
+    expected = z * sigmoid(1.702 * z) + np.logaddexp(0, z)
+    np.testing.assert_allclose(fm.activation(twice)(z), expected, rtol=1e-13, atol=1e-14)
+
+
+# ----------------------------------------------------------------------------------------- far from the middle
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("function", "left", "right"), [
+    (lambda x: x / (1 + math.exp(-1.702 * x)), (0, 0), (None, 1)),
+    (lambda x: 1 / (1 + math.exp(-x)), (0, 0), (1, 0)),
+    (lambda x: 1 / math.cosh(x), (0, 0), (0, 0)),
+    (lambda x: math.tanh(math.exp(x)), (0, 0), (1, 0)),
+    (lambda x: x * math.tanh(math.log1p(math.exp(x))), (0, 0), (None, 1)),
+    (lambda x: 1 - 2 / (math.exp(2 * x) + 1), (-1, 0), (1, 0)),
+    (lambda x: math.exp(-x * x), (0, 0), (0, 0)),
+])  # fmt: skip
+def test_far_out_gradients_are_those_of_the_limit(dtype, function, left, right):
+    act = fm.activation(function, name="far")
+    for sign, (value, slope) in ((-1, left), (1, right)):
+        x = sign * np.array([60, 100, 300, 800, 1e4, 1e6], dtype)
+        y, dx = ops.activation(x, act), ops.activation_backward(np.ones_like(x), x, act)
+        np.testing.assert_allclose(y, x if value is None else np.full_like(x, value), atol=1e-20)
+        np.testing.assert_allclose(dx, np.full_like(x, slope), atol=1e-20)
+    assert np.isnan(act(np.array([np.nan], dtype))[0])
+    assert np.isnan(ops.activation_backward(np.ones(1, dtype), np.array([np.nan], dtype), act)[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_remainders_are_pythons(dtype):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(scale=1000, size=2000), [1, -1, 0.3, -0.3, 0, 101]]).astype(dtype)
+
+    def made(b):
+        return fm.activation(lambda x: x % b, name="rest"), fm.activation(lambda x: x // b, name="whole")
+
+    for b in (0.1, -0.7, 3, math.inf):
+        b = float(dtype(b))
+        rest, whole = made(b)
+        expected = [divmod(float(a), b) for a in x]
+        np.testing.assert_allclose(rest(x), [r for _, r in expected], rtol=1e-6, atol=1e-30)
+        np.testing.assert_array_equal(whole(x), np.array([w for w, _ in expected], dtype))
+
+
 # ------------------------------------------------------------------------------------------ copies and files
 
 
@@ -524,9 +665,53 @@ def test_copies_and_files(tmp_path):
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(other(fm.tensor(x)).detach().numpy(), expected)
     assert copy.deepcopy(importable) is importable and pickle.loads(pickle.dumps(importable)) is importable
-    fm.compile(model).save(tmp_path / "net.npz")
+    with pytest.raises(ValueError, match=r"net.npz: needs the activation 'importable': define it first"):
+        fm.compile(model).save(tmp_path / "net.npz")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fastmlp.plan.saved.written", {})
+            fm.Network.load(tmp_path / "net.npz")
     np.testing.assert_allclose(fm.Network.load(tmp_path / "net.npz").predict(x), expected, rtol=1e-6)
     assert "importable" in repr(model)
+
+
+def test_files_know_the_activation_that_they_need(tmp_path):
+    def leaky(slope):
+        return fm.activation(lambda x: x if x > 0 else slope * x, name="leaky")
+
+    first = leaky(0.1)
+    net, again = (fm.compile(nn.Sequential(nn.Linear(3, 4), a.module())) for a in (first, leaky(0.9)))
+    again.save(tmp_path / "net.npz")
+    with pytest.raises(RuntimeError, match="save: the name of activation 'leaky' is that of another one by now"):
+        net.save(tmp_path / "other.npz")
+    leaky(0.2)
+    with pytest.raises(ValueError, match=r"net.npz: the activation 'leaky' of now gives other numbers than"):
+        fm.Network.load(tmp_path / "net.npz")
+    leaky(0.9)
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("f")
+    np.testing.assert_array_equal(fm.Network.load(tmp_path / "net.npz").predict(x), again.predict(x))
+
+
+@fm.activation
+def changing(x):
+    return math.tanh(x)
+
+
+def test_copies_have_the_derivative_that_belongs_to_what_is_saved():
+    layer, x = nn.Activation(changing), fm.tensor([0.5, 2.0], requires_grad=True)
+
+    @changing.derivative
+    def _(y):
+        return 1 - y * y
+
+    for one in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), nn.Activation(changing)):
+        x.grad = None
+        one(x).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), 1 - np.tanh([0.5, 2.0]) ** 2, rtol=1e-6)
+
+
+def test_a_layers_parameters_go_with_it():
+    layer = nn.Activation("leaky_relu", negative_slope=0.5)
+    assert ops.activation(np.float32([-1]), layer)[0] == -0.5 and repr(nn.Activation(layer)) == repr(layer)
 
 
 def test_numba_is_imported_when_it_is_needed(python):

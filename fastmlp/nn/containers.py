@@ -8,6 +8,7 @@ from itertools import count
 from operator import index
 from typing import Any
 
+from ..checks import kind
 from .module import Module
 
 
@@ -18,9 +19,13 @@ class _Numbered(Module):
         for module in modules:
             self.append(module)
 
-    def append(self, module: Module) -> Any:
+    def _check(self, module: Any) -> None:
         if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: expected a Module, got {type(module).__name__}")
+            hint = "; nn.Activation(it) is one" if hasattr(module, "chosen") else ""
+            raise TypeError(f"{type(self).__name__}: expected a Module, got {kind(module)}{hint}")
+
+    def append(self, module: Module) -> Any:
+        self._check(module)
         names = (str(i) for i in count(len(self)))
         self.add_module(next(name for name in names if name not in self._modules), module)
         return self
@@ -30,8 +35,7 @@ class _Numbered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Any:
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}: expected a Module, got {type(module).__name__}")
+        self._check(module)
         modules = list(self)
         modules.insert(index, module)
         self._refill(modules)

@@ -50,6 +50,8 @@ class Optimizer:
         self.param_groups: list[Group] = []
         if isinstance(params, Tensor):
             raise TypeError("params: expected an iterable of tensors or of dicts, got one tensor")
+        if callable(params):
+            raise TypeError("params: expected an iterable of tensors or of dicts, got a function; call it")
         groups = list(params)
         if not groups:
             raise ValueError("params: expected at least one parameter, got an empty list")

@@ -39,7 +39,7 @@ class Placed:
         self._of: dict[int, Array] = {}
         self._homes: dict[int, tuple[Array, int]] = {}  # of an array that owns its memory: some memory, where in it
         for a, other in moved:
-            self._of[id(a)], self._homes[id(_owner(a))] = other, (other, 0)
+            self._of[id(a)], self._homes[id(_owner(a))] = other, (other, -_unused(_owner(a)))
         places, end = [], 0
         for a in _own(calls):
             if id(a) not in self._homes:
@@ -47,7 +47,7 @@ class Placed:
                 end += -(-a.nbytes // LINE) * LINE + GAP
         memory = arena.take(end)
         for a, begin in places:
-            self._homes[id(a)] = memory, begin
+            self._homes[id(a)] = memory, begin - _unused(a)
         self._kept = calls  # while it is known what stands for their arrays
 
     def of(self, a: Any) -> Any:
@@ -72,6 +72,11 @@ def _owner(a: Array) -> Array:
     while isinstance(a.base, np.ndarray):
         a = a.base
     return a
+
+
+def _unused(owner: Array) -> int:
+    """Bytes before the array that memory.py put into this memory."""
+    return -owner.ctypes.data % LINE if owner.dtype == np.uint8 else 0
 
 
 def _own(calls: Sequence[ops.Call]) -> list[Array]:

@@ -52,20 +52,11 @@ class Network(Predictor):
         clip_grad_value: float | None = None,
         accumulate: int = 1,
     ) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"model: expected a Module, got {kind(model)}")
-        if loss is not None and (not callable(loss) or isinstance(loss, type)):
-            raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {kind(loss)}")
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected one such as optim.Adam(model.parameters()), got {kind(optimizer)}")
-        for name, limit in (("clip_grad_norm", clip_grad_norm), ("clip_grad_value", clip_grad_value)):
-            if limit is not None and not number(name, limit) > 0:
-                raise ValueError(f"{name}: expected a number > 0, got {limit}")
         Predictor.__init__(self)
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.clip_grad_norm, self.clip_grad_value = clip_grad_norm, clip_grad_value
-        self.accumulate = positive("accumulate", accumulate)
+        self.clip_grad_norm, self.clip_grad_value, self.accumulate = clip_grad_norm, clip_grad_value, accumulate
         self._forget()
+        self._sums = Sums()
 
     def _forget(self) -> None:
         self._last_prediction = None
@@ -74,8 +65,8 @@ class Network(Predictor):
         self._predictions: dict[Any, Prediction | Refusal] = {}
         self._last_steps: dict[str, Step | None] = {}  # those that ran last: of each stage
         self._last_backward: Step | None = None
+        self._lends = False  # are gradients of a plan the parameters' own?
         self._arena, self._prediction_arena = Arena(), Arena()  # gradients outlive a prediction
-        self._sums = Sums()
         self.reason: str | None = None  # why the layers run one by one, if they do
 
     # ----------------------------------------------------------------------------------------------- training
@@ -89,6 +80,7 @@ class Network(Predictor):
         if self.loss is None or self.optimizer is None:
             raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
         with self._lock:
+            self._take_back()
             stage = self._sums.stage(self.accumulate)
             plan, loss = self._last_steps.get(stage), None
             try:
@@ -108,9 +100,10 @@ class Network(Predictor):
             return loss
 
     def backward(self, x: Any, y: Any) -> tuple[float, Array] | None:
-        """The loss of a batch and its gradients, and no update: these are the parameters' `.grad` until the next call.
+        """The loss of a batch and its gradients, and no update: these are the parameters' `.grad`, until the next step.
 
-        -> the loss, and the model's output; None, with nothing done, where there is no plan: call the layers.
+        -> the loss, and the model's output, until the next step or `backward`; None, with nothing done, where there is
+        no plan: call the layers.
         """
         if self.loss is None or self.optimizer is None:
             raise RuntimeError("backward: compile(model, loss, optimizer) gives a network that can be trained")
@@ -125,7 +118,14 @@ class Network(Predictor):
             self.optimizer.zero_grad()
             for p, g in plan.calls.gradients:
                 p.grad = wrap(g)
+            self._lends = True
             return loss, plan.calls.output
+
+    def _take_back(self) -> None:
+        """The gradients that `backward` lent: their memory is used again."""
+        if self._lends and self.optimizer is not None:
+            self.optimizer.zero_grad()
+        self._lends = False
 
     def _plan(self, plans: dict[Any, Any], x: Any, y: Any, stage: str | None) -> Step | None:
         """For such inputs and targets, made now if there is none. None: the layers run one by one."""
@@ -169,6 +169,7 @@ class Network(Predictor):
     def _eager_step(self, x: Any, y: Any) -> float:
         assert self.optimizer is not None and self.loss is not None
         self.optimizer.zero_grad()
+        before = [(b, array_of(b).copy()) for b in self.model.buffers()]
         try:
             with enable_grad():
                 loss = self.loss(self.model(_tensor(x)), _tensor(y))
@@ -176,6 +177,10 @@ class Network(Predictor):
                 loss.backward()
             learnt = [p for group in self.optimizer.param_groups for p in group["params"]]
             self._update([(p, array_of(p.grad)) for p in learnt if p.grad is not None])
+        except BaseException:
+            for b, a in before:
+                array_of(b)[...] = a
+            raise
         finally:
             self.optimizer.zero_grad()
         return value
@@ -330,12 +335,16 @@ class Network(Predictor):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Another model, loss, optimizer or option: the plans are made anew."""
-        if name.startswith("_") or name == "reason" or "_steps" not in self.__dict__:
+        if name.startswith("_") or name == "reason":
             object.__setattr__(self, name, value)
             return
+        _check_option(name, value)
         with self._lock:
             object.__setattr__(self, name, value)
-            self._forget()
+            if "_sums" in self.__dict__:
+                self._forget()
+                if name in ("model", "optimizer"):
+                    self._sums.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_") and name != "reason"}
@@ -347,9 +356,23 @@ class Network(Predictor):
         Predictor.__init__(self)
         self.__dict__.update(state)
         self._forget()
+        self._sums = Sums()
 
     def __repr__(self) -> str:
         return f"Network({self.model!r}, {self.loss!r}, {type(self.optimizer).__name__})"
+
+
+def _check_option(name: str, value: Any) -> None:
+    if name == "model" and not isinstance(value, Module):
+        raise TypeError(f"model: expected a Module, got {kind(value)}")
+    if name == "loss" and value is not None and (not callable(value) or isinstance(value, type)):
+        raise TypeError(f"loss: expected a function (prediction, target) -> Tensor, got {kind(value)}")
+    if name == "optimizer" and value is not None and not isinstance(value, Optimizer):
+        raise TypeError(f"optimizer: expected one such as optim.Adam(model.parameters()), got {kind(value)}")
+    if name in ("clip_grad_norm", "clip_grad_value") and value is not None and not number(name, value) > 0:
+        raise ValueError(f"{name}: expected a number > 0, got {value}")
+    if name == "accumulate":
+        positive(name, value)
 
 
 def _array(x: Any) -> Array:
@@ -401,7 +424,8 @@ def compile(
     model : a Module in which one layer follows the other; any other runs layer by layer
     loss, optimizer : for training; a loss of fastmlp.nn, an optimizer of the model's parameters
     clip_grad_norm, clip_grad_value : the gradients' total norm, or each of their numbers, is made no larger than this
-    accumulate : the gradients of so many steps are summed for an update; for their mean, divide the loss
+    accumulate : the gradients of so many steps are summed for an update, whatever epoch they are of; for their mean,
+        divide the loss. A copy of the network begins a new sum.
 
     Raises
     ------

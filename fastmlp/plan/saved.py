@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..autograd import Tensor
+from ..checks import written
 from ..nn import Module
 from ..nn import functional as F
 from ..nn.module import Parameter
+from ..tape import array_of, wrap
 from ..waiting import activation, linear
 from .trace import Layer
 
 FORMAT = "fastmlp predictor 1"
 NEEDED = {"linear": ("activation", "weight"), "activation": ("activation",), "prelu": ("weight",)}
+#: where activations that the user wrote are compared
+PLACES = np.linspace(-8, 8, 41)
 TENSORS = ("weight", "bias", "mean", "var")
 
 
@@ -25,7 +31,12 @@ def tree_of(layers: list[Layer]) -> dict[str, Any]:
 def _entry(layer: Layer) -> dict[str, Any]:
     entry: dict[str, Any] = {"kind": layer.kind}
     if layer.act is not None:
-        entry |= {"activation": layer.act.act.name, "params": dict(zip(layer.act.act.params, layer.act.values))}
+        act = layer.act.act
+        entry |= {"activation": act.name, "params": dict(zip(act.params, layer.act.values))}
+        if act.custom is not None:
+            if act.name not in written or written[act.name].act is not act:
+                raise RuntimeError(f"save: the name of activation {act.name!r} is that of another one by now")
+            entry["samples"] = wrap(act.custom.forward(PLACES))
     if "eps" in layer.options:
         entry["eps"] = float(layer.options["eps"])
     mean, var = layer.options.get("running", (None, None))
@@ -39,6 +50,8 @@ def chain_of(tree: Any, path: Any) -> list[Layer]:
         raise ValueError(f"{path}: expected a file that Network.save wrote, got another")
     try:
         return [_layer(**entry) for entry in tree["layers"]]
+    except AnotherActivation as e:
+        raise ValueError(f"{path}: {e}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise ValueError(f"{path}: its layers are damaged: {type(e).__name__}: {e}") from None
 
@@ -52,6 +65,7 @@ def _layer(
     bias: Tensor | None = None,
     mean: Tensor | None = None,
     var: Tensor | None = None,
+    samples: Tensor | None = None,
 ) -> Layer:
     if kind not in RUN:
         raise ValueError(f"there is no layer {kind!r}")
@@ -61,8 +75,23 @@ def _layer(
     for t in (weight, bias, mean, var):
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"expected an array, got {type(t).__name__}")
+    if samples is not None:
+        _check_activation(activation, samples)
     act = None if activation is None else ops.choose_activation(activation, **(params or {}))
     return Layer(kind, act, weight, bias, {"eps": float(eps), "running": (mean, var)})
+
+
+class AnotherActivation(Exception):
+    """An activation that the user wrote is not the one that a file needs."""
+
+
+def _check_activation(name: Any, samples: Tensor) -> None:
+    """samples: what it gave at PLACES when the file was written."""
+    if name not in written:
+        raise AnotherActivation(f"needs the activation {name!r}: define it first, by fastmlp.activation")
+    custom = written[name].act.custom
+    if not np.allclose(custom.forward(PLACES), array_of(samples), rtol=1e-9, atol=1e-12, equal_nan=True):
+        raise AnotherActivation(f"the activation {name!r} of now gives other numbers than that with which it was saved")
 
 
 class Chain(Module):

@@ -35,7 +35,7 @@ class Sums:
     def add(self, gradients: list[tuple[Tensor, Array]]) -> None:
         """Those of one step."""
         for p, g in gradients:
-            if p in self.gradients:
+            if p in self.gradients and self.gradients[p] is self.of(p):  # not another shape meanwhile
                 self.gradients[p] += g
             else:
                 self.gradients[p] = self.of(p)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
+import dis
+import inspect
 import linecache
 import operator
 import re
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, njit
 from numba.core import types
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.extending import intrinsic
 
 from .functions import OPTIONS
@@ -42,44 +45,86 @@ def wide_vectors(typingctx: Any) -> Any:
     return types.none(), emit
 
 
-def jitted(function: Callable[..., Any], seen: dict[Any, Any] | None = None) -> Any:
+#: the built-in functions that work on numbers
+BUILTINS = {"abs", "bool", "float", "int", "len", "max", "min", "pow", "range", "round"}
+
+
+def _check_code(function: python.FunctionType) -> None:
+    """TypeError for what Numba compiles, but which would go wrong where nobody hears of it: between the products of a
+    layer, without Python's lock."""
+    code, name = function.__code__, function.__name__
+    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        raise TypeError(f"{name}: expected a plain function, got a generator or coroutine")
+    for step in dis.get_instructions(code):
+        if step.opname == "RAISE_VARARGS":
+            raise TypeError(f"{name}: cannot raise an exception or assert; math.nan says that there is no result")
+        if step.opname == "IMPORT_NAME":
+            raise TypeError(f"{name}: cannot import; do that around it")
+        if step.opname == "BINARY_SUBSCR" or (step.opname == "BINARY_OP" and step.argrepr == "[]"):
+            raise TypeError(f"{name}: cannot look up an index; it works on numbers alone")
+    for used in _names_in(code):
+        if used not in function.__globals__ and hasattr(builtins, used) and used not in BUILTINS:
+            raise TypeError(
+                f"{name}: cannot use {used}; of the built-in functions it may use {', '.join(sorted(BUILTINS))}"
+            )
+
+
+def jitted(function: Any, seen: dict[Any, Any] | None = None) -> Any:
     """The function for Numba, with all plain Python functions that it calls, which Numba would not take."""
     seen = {} if seen is None else seen
-    if function in seen:
-        return seen[function]
     if not isinstance(function, python.FunctionType):
-        return function  # Numba's own already, or not to be compiled: Numba says so
-    code, found = function.__code__, {}
-    for name in code.co_names:
-        value = function.__globals__.get(name)
-        if isinstance(value, python.FunctionType) and value is not function:
-            found[name] = jitted(value, seen)
-    cells = []
-    for cell in function.__closure__ or ():
-        value = cell.cell_contents
-        cells.append(python.CellType(jitted(value, seen) if isinstance(value, python.FunctionType) else value))
+        if hasattr(function, "py_func"):  # Numba's own already
+            _check_code(function.py_func)
+        return function  # if it is not to be compiled, Numba says so
+    if function in seen:
+        if seen[function] is None:
+            raise TypeError(f"{function.__name__}: cannot call itself")
+        return seen[function]
+    seen[function] = None
+    _check_code(function)
+    found = {}
+    for name in _names_in(function.__code__):
+        if name in function.__globals__:
+            found[name] = _callable(function.__globals__[name], seen)
+    cells = tuple(python.CellType(_callable(_content(cell, function), seen)) for cell in function.__closure__ or ())
     copy = python.FunctionType(
-        code, function.__globals__ | found, function.__name__, function.__defaults__, tuple(cells) or None
+        function.__code__, function.__globals__ | found, function.__name__, function.__defaults__, cells or None
     )
-    copy.__kwdefaults__, copy.__qualname__, copy.__module__ = (
-        function.__kwdefaults__,
-        function.__qualname__,
-        function.__module__,
-    )
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     seen[function] = njit(**OPTIONS)(copy)
     return seen[function]
+
+
+def _callable(value: Any, seen: dict[Any, Any]) -> Any:
+    """What a name stands for, if it is a function: of Python, of Numba, or that of an activation."""
+    value = getattr(value, "function", value) if hasattr(value, "derivative") else value
+    is_function = isinstance(value, python.FunctionType) and not hasattr(value, "__wrapped__")
+    return jitted(value, seen) if is_function or hasattr(value, "py_func") else value
+
+
+def _content(cell: Any, function: python.FunctionType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        raise TypeError(f"{function.__name__}: uses a name of the function around it that has no value yet") from None
+
+
+def _names_in(code: python.CodeType) -> set[str]:
+    """Also in functions within it."""
+    inner = (_names_in(c) for c in code.co_consts if isinstance(c, python.CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def checked(function: Callable[..., Any], what: str, arguments: int = 1) -> Any:
     """`jitted`, once it is known to give a number for so many. TypeError: it cannot be compiled, or does not."""
     made = jitted(function)
-    if function.__defaults__ or function.__kwdefaults__:
+    if function.__defaults__:
         whole = made
         made = njit(**OPTIONS)((lambda x: whole(x)) if arguments == 1 else (lambda x, t: whole(x, t)))
     given = (Number(types.float64),) * arguments
     try:
         made.compile(given)
-    except NumbaError as e:
+    except (NumbaError, NotImplementedError, UnsupportedBytecodeError) as e:
         raise TypeError(f"{what}: Numba cannot compile it: {_in_short(e)}") from None
     gives = made.overloads[given].signature.return_type
     if isinstance(gives, types.Boolean) or not isinstance(gives, (Number, *PYTHON)):
@@ -87,7 +132,7 @@ def checked(function: Callable[..., Any], what: str, arguments: int = 1) -> Any:
     return made
 
 
-def _in_short(error: NumbaError) -> str:
+def _in_short(error: Exception) -> str:
     """What it is, and where, in one line."""
     text = str(error)
     missing = re.search(r">>> (.*)", text)
@@ -181,17 +226,29 @@ def loss_run(function: Any, rate: Any, real: types.Float) -> Any:
     return at
 
 
+def _found(owner: Any, path: str) -> Any:
+    """What was pickled by its owner, which the program must define by now as it did then."""
+    try:
+        return operator.attrgetter(path)(owner)
+    except AttributeError:
+        name = getattr(owner, "__name__", owner)
+        raise TypeError(
+            f"{name}: expected what fastmlp.activation or fastmlp.loss made, got {type(owner).__name__}"
+        ) from None
+
+
 class _Table:
     """Machine code that the C engine calls. address: of the functions' addresses, each for float32 and for float64."""
 
-    def __init__(self, runs: list[Any], path: str) -> None:
-        self._runs, self._path = runs, path
+    def __init__(self, runs: list[Any]) -> None:
+        self._runs = runs
         self._table = np.array([run.address for run in runs], np.uintp)
         self.address = self._table.ctypes.data
-        self.owner: Any = None  # what has this as that attribute, and can be copied and pickled
+        self.source: Any = None  # (an object that can be pickled, what of it has this as its `custom`)
 
-    def __reduce__(self) -> Any:
-        return operator.attrgetter(self._path), (self.owner,)
+    def reduced(self) -> Any:
+        """What is pickled instead of that."""
+        return _found, self.source
 
     def _call(self, first: int, *arrays: Any) -> None:
         run = self._runs[first + list(REALS).index(arrays[0].dtype)]
@@ -208,9 +265,7 @@ class Functions(_Table):
     def __init__(self, value: Any, rate: Any = None) -> None:
         slopes = derivative_of(value) if rate is None else on_reals(rate)
         both = (forward_run, on_reals(value)), (backward_run, slopes)
-        super().__init__(
-            [run(function, real) for run, function in both for real in REALS.values()], "chosen.act.custom"
-        )
+        super().__init__([run(function, real) for run, function in both for real in REALS.values()])
 
     def forward(self, z: Any) -> Any:
         """z, float32 or float64 of any shape -> function(z)"""
@@ -230,7 +285,7 @@ class LossFunctions(_Table):
     """A function of two numbers, and its derivative by the first; as `checked` gives them."""
 
     def __init__(self, function: Any, rate: Any = None) -> None:
-        super().__init__([loss_run(function, rate, real) for real in REALS.values()], "kind.custom")
+        super().__init__([loss_run(function, rate, real) for real in REALS.values()])
 
     def at(self, x: Any, t: Any) -> Any:
         """x, t of one shape, float32 or float64 -> function(x, t), and its derivative by x"""

@@ -1,4 +1,4 @@
-"""The functions of `math` on numbers, and what each operation does with a derivative.
+"""The functions of `math` and their equals of NumPy, on numbers, and what each operation does with a derivative.
 
 Formulas as in cython_cpu/c/vmath.h, which says where they come from: no branch, no table, so that a loop over one of
 them becomes vectors. NaN gives NaN.
@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numba.core import types
 from numba.extending import overload
@@ -29,7 +30,10 @@ from .numbers import (
     polynomial,
     power,
     real_of,
+    remainder_to_0,
     round_down,
+    round_to_0,
+    round_to_even,
     round_up,
     sine,
     slope,
@@ -202,6 +206,22 @@ def _called(function: Any) -> Any:
 
 
 @formula
+def remainder(a, b):
+    """Python's: of the sign of b"""
+    rest = remainder_to_0(a, b)
+    return choose(rest == 0, with_sign_of(rest, b), choose((rest < 0) != (b < 0), rest + b, rest))
+
+
+@formula
+def whole_parts(a, b):
+    """Python's //"""
+    rest = remainder_to_0(a, b)
+    whole = (a - rest) / b - choose((rest != 0) & ((rest < 0) != (b < 0)), plain(1, a), 0)
+    near = round_down(whole)
+    return choose(whole - near > 0.5, near + 1, near)
+
+
+@formula
 def sign(x):
     """-1, 0 or 1; NaN stays"""
     return choose(x == 0, x, choose(x == x, with_sign_of(plain(1, x), x), x))
@@ -209,16 +229,25 @@ def sign(x):
 
 # --------------------------------------------------------------------------------------- for plain and dual numbers
 
+#: what an operand may be beside a number
+OPERANDS = (Number, types.Integer, types.Float, types.Boolean)
+
 
 def _is(a: Any, is_dual: bool) -> bool:
     return isinstance(a, Number) and a.dual is is_dual
 
 
-def _unary(function: Any, value: Any, derivative: Callable[..., Any]) -> None:
+@formula
+def share(rate, slope):
+    """rate · slope, where 0 · inf is 0: what has stopped to depend on something does not care how fast that changes, as
+    1 / (1 + exp(-x)) far on the left."""
+    return choose((rate == 0) | (slope == 0), 0, rate * slope)
+
+
+def _unary(functions: tuple[Any, ...], value: Any, derivative: Callable[..., Any]) -> None:
     """derivative(x, y): of y = value(x)"""
     rate = formula(derivative)
 
-    @overload(function, jit_options=OPTIONS)
     def chosen(x):
         if _is(x, False):
             return lambda x: value(x)
@@ -228,24 +257,34 @@ def _unary(function: Any, value: Any, derivative: Callable[..., Any]) -> None:
         def both(x):
             at = plain(x, x)
             y = value(at)
-            return dual(y, rate(at, y) * slope(x, x))
+            return dual(y, share(plain(rate(at, y), at), slope(x, x)))
 
         return both
 
+    for function in functions:
+        overload(function, jit_options=OPTIONS)(chosen)
 
-def _binary(functions: tuple[Any, ...], value: Any, by_a: Callable[..., Any], by_b: Callable[..., Any]) -> None:
-    """by_a(a, b, y), by_b(a, b, y): the derivatives of y = value(a, b)"""
+
+def _binary(
+    functions: tuple[Any, ...],
+    value: Any,
+    by_a: Callable[..., Any],
+    by_b: Callable[..., Any],
+    has_instruction: bool = False,
+) -> None:
+    """by_a(a, b, y), by_b(a, b, y): the derivatives of y = value(a, b). has_instruction: for plain ones, numbers.py"""
     rate_a, rate_b = formula(by_a), formula(by_b)
 
     def chosen(a, b):
-        if not all(isinstance(item, (Number, types.Integer, types.Float, types.Boolean)) for item in (a, b)):
+        if not all(isinstance(item, OPERANDS) for item in (a, b)):
             return None
         if _is(a, True) and _is(b, True):
 
             def both(a, b):
                 x, y = plain(a, a), plain(b, a)
                 z = value(x, y)
-                return dual(z, rate_a(x, y, z) * slope(a, a) + rate_b(x, y, z) * slope(b, b))
+                of_a, of_b = plain(rate_a(x, y, z), x), plain(rate_b(x, y, z), x)
+                return dual(z, share(of_a, slope(a, a)) + share(of_b, slope(b, b)))
 
             return both
         if _is(a, True):
@@ -253,7 +292,7 @@ def _binary(functions: tuple[Any, ...], value: Any, by_a: Callable[..., Any], by
             def first(a, b):
                 x, y = plain(a, a), plain(b, a)
                 z = value(x, y)
-                return dual(z, rate_a(x, y, z) * slope(a, a))
+                return dual(z, share(plain(rate_a(x, y, z), x), slope(a, a)))
 
             return first
         if _is(b, True):
@@ -261,24 +300,14 @@ def _binary(functions: tuple[Any, ...], value: Any, by_a: Callable[..., Any], by
             def second(a, b):
                 x, y = plain(a, b), plain(b, b)
                 z = value(x, y)
-                return dual(z, rate_b(x, y, z) * slope(b, b))
+                return dual(z, share(plain(rate_b(x, y, z), y), slope(b, b)))
 
             return second
-        return None
-
-    for function in functions:
-        overload(function, jit_options=OPTIONS)(chosen)
-
-
-def _plain_binary(functions: tuple[Any, ...], value: Any) -> None:
-    """Where plain numbers have no instruction of their own."""
-
-    def chosen(a, b):
-        if _is(a, False) and not _is(b, True) and isinstance(b, (Number, types.Integer, types.Float, types.Boolean)):
+        if has_instruction or not (isinstance(a, Number) or isinstance(b, Number)):
+            return None
+        if isinstance(a, Number):
             return lambda a, b: value(a, plain(b, a))
-        if _is(b, False) and isinstance(a, (types.Integer, types.Float, types.Boolean)):
-            return lambda a, b: value(plain(a, b), b)
-        return None
+        return lambda a, b: value(plain(a, b), b)
 
     for function in functions:
         overload(function, jit_options=OPTIONS)(chosen)
@@ -289,20 +318,34 @@ def _comparison(function: Any) -> None:
 
     @overload(function, jit_options=OPTIONS)
     def chosen(a, b):
-        if _is(a, True) and isinstance(b, (Number, types.Integer, types.Float, types.Boolean)):
+        if _is(a, True) and isinstance(b, OPERANDS):
             return lambda a, b: compare(plain(a, a), plain(b, a))
-        if _is(b, True) and isinstance(a, (Number, types.Integer, types.Float, types.Boolean)):
+        if _is(b, True) and isinstance(a, OPERANDS):
             return lambda a, b: compare(plain(a, b), plain(b, b))
         return None
 
 
-def _question(function: Any, value: Any) -> None:
-    """A function that gives a bool."""
+def _question(functions: tuple[Any, ...], value: Any) -> None:
+    """Functions that give a bool."""
     answer = formula(value)
 
-    @overload(function, jit_options=OPTIONS)
     def chosen(x):
         return (lambda x: answer(plain(x, x))) if isinstance(x, Number) else None
+
+    for function in functions:
+        overload(function, jit_options=OPTIONS)(chosen)
+
+
+def _of_three(function: Any) -> None:
+    """max or min"""
+
+    @overload(function, jit_options=OPTIONS)
+    def chosen(a, b, c):
+        if any(isinstance(item, Number) for item in (a, b, c)) and all(
+            isinstance(item, OPERANDS) for item in (a, b, c)
+        ):
+            return lambda a, b, c: function(function(a, b), c)
+        return None
 
 
 for function in (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne):
@@ -312,61 +355,82 @@ add, subtract = formula(lambda a, b: a + b), formula(lambda a, b: a - b)
 multiply, divide = formula(lambda a, b: a * b), formula(lambda a, b: a / b)
 larger, smaller = formula(lambda a, b: choose(b > a, b, a)), formula(lambda a, b: choose(b < a, b, a))  # as Python's
 sized = formula(lambda a, b: with_sign_of(a, b))
-whole_parts = formula(lambda a, b: round_down(a / b))
-remainder = formula(lambda a, b: a - b * round_down(a / b))
 raised = formula(lambda a, b: power(a, b))
+cut_remainder = formula(lambda a, b: remainder_to_0(a, b))
+distance = formula(lambda a, b: square_root(a * a + b * b))
+angle = formula(lambda a, b: plain(math.atan2(real_of(a), real_of(b)), a))
+cube_root = formula(lambda x: with_sign_of(power(absolute(x), 1 / 3), x))
+TO_DEGREES, TO_RADIANS = 180 / math.pi, math.pi / 180
 
-_binary((operator.add, operator.iadd), add, lambda a, b, y: 1, lambda a, b, y: 1)
-_binary((operator.sub, operator.isub), subtract, lambda a, b, y: 1, lambda a, b, y: -1)
-_binary((operator.mul, operator.imul), multiply, lambda a, b, y: b, lambda a, b, y: a)
-_binary((operator.truediv, operator.itruediv), divide, lambda a, b, y: 1 / b, lambda a, b, y: -y / b)
+_binary((operator.add, operator.iadd), add, lambda a, b, y: 1, lambda a, b, y: 1, has_instruction=True)
+_binary((operator.sub, operator.isub), subtract, lambda a, b, y: 1, lambda a, b, y: -1, has_instruction=True)
+_binary((operator.mul, operator.imul), multiply, lambda a, b, y: b, lambda a, b, y: a, has_instruction=True)
 _binary(
-    (operator.pow, operator.ipow, math.pow),
+    (operator.truediv, operator.itruediv), divide, lambda a, b, y: 1 / b, lambda a, b, y: -y / b, has_instruction=True
+)
+_binary(
+    (operator.pow, operator.ipow, pow, math.pow, np.power),
     raised,
     lambda a, b, y: choose(b == 0, 0, b * power(a, b - 1)),
     lambda a, b, y: choose(y == 0, 0, y * log(a)),
 )
-_plain_binary((operator.pow, operator.ipow, math.pow), raised)
-_binary((max,), larger, lambda a, b, y: choose(b > a, 0, plain(1, y)), lambda a, b, y: choose(b > a, plain(1, y), 0))
 _binary((operator.floordiv, operator.ifloordiv), whole_parts, lambda a, b, y: 0, lambda a, b, y: 0)
-_plain_binary((operator.floordiv, operator.ifloordiv), whole_parts)
 _binary((operator.mod, operator.imod), remainder, lambda a, b, y: 1, lambda a, b, y: -whole_parts(a, b))
-_plain_binary((operator.mod, operator.imod), remainder)
-_plain_binary((max,), larger)
-_binary((min,), smaller, lambda a, b, y: choose(b < a, 0, plain(1, y)), lambda a, b, y: choose(b < a, plain(1, y), 0))
-_plain_binary((min,), smaller)
-_binary((math.copysign,), sized, lambda a, b, y: sign(a) * sign(y), lambda a, b, y: 0)
-_plain_binary((math.copysign,), sized)
+_binary((math.fmod, np.fmod), cut_remainder, lambda a, b, y: 1, lambda a, b, y: -round_to_0(a / b))
+_binary(
+    (max, np.maximum),
+    larger,
+    lambda a, b, y: choose(b > a, 0, plain(1, y)),
+    lambda a, b, y: choose(b > a, plain(1, y), 0),
+)
+_binary(
+    (min, np.minimum),
+    smaller,
+    lambda a, b, y: choose(b < a, 0, plain(1, y)),
+    lambda a, b, y: choose(b < a, plain(1, y), 0),
+)
+_of_three(max)
+_of_three(min)
+_binary((math.copysign, np.copysign), sized, lambda a, b, y: sign(a) * sign(y), lambda a, b, y: 0)
+_binary((math.hypot, np.hypot), distance, lambda a, b, y: a / y, lambda a, b, y: b / y)
+_binary((math.atan2, np.arctan2), angle, lambda a, b, y: b / (a * a + b * b), lambda a, b, y: -a / (a * a + b * b))
 
-_unary(operator.neg, formula(lambda x: -x), lambda x, y: -1)
-_unary(operator.pos, formula(lambda x: x), lambda x, y: 1)
-_unary(abs, formula(lambda x: absolute(x)), lambda x, y: sign(x))
-_unary(math.fabs, formula(lambda x: absolute(x)), lambda x, y: sign(x))
-_unary(float, formula(lambda x: x), lambda x, y: 1)
-_unary(math.exp, exp, lambda x, y: y)
-_unary(math.exp2, exp2, lambda x, y: y * math.log(2))
-_unary(math.expm1, expm1, lambda x, y: exp(x))
-_unary(math.log, log, lambda x, y: 1 / x)
-_unary(math.log1p, log1p, lambda x, y: 1 / (1 + x))
-_unary(math.log2, log2, lambda x, y: (1 / math.log(2)) / x)
-_unary(math.log10, log10, lambda x, y: (1 / math.log(10)) / x)
-_unary(math.sqrt, formula(lambda x: square_root(x)), lambda x, y: 0.5 / y)
-_unary(math.tanh, tanh, lambda x, y: (1 - y) * (1 + y))
-_unary(math.sinh, sinh, lambda x, y: cosh(x))
-_unary(math.cosh, cosh, lambda x, y: sinh(x))
-_unary(math.erf, erf, lambda x, y: (2 / math.sqrt(math.pi)) * exp(-x * x))
-_unary(math.erfc, erfc, lambda x, y: (-2 / math.sqrt(math.pi)) * exp(-x * x))
-_unary(math.sin, formula(lambda x: sine(x)), lambda x, y: cosine(x))
-_unary(math.cos, formula(lambda x: cosine(x)), lambda x, y: -sine(x))
-_unary(math.tan, tan, lambda x, y: 1 + y * y)
-_unary(math.atan, _called(math.atan), lambda x, y: 1 / (1 + x * x))
-_unary(math.asin, _called(math.asin), lambda x, y: 1 / square_root(1 - x * x))
-_unary(math.acos, _called(math.acos), lambda x, y: -1 / square_root(1 - x * x))
-_unary(math.asinh, _called(math.asinh), lambda x, y: 1 / square_root(1 + x * x))
-_unary(math.acosh, _called(math.acosh), lambda x, y: 1 / square_root(x * x - 1))
-_unary(math.atanh, _called(math.atanh), lambda x, y: 1 / (1 - x * x))
-_unary(math.floor, formula(lambda x: round_down(x)), lambda x, y: 0)
-_unary(math.ceil, formula(lambda x: round_up(x)), lambda x, y: 0)
-_question(math.isnan, lambda x: x != x)
-_question(math.isinf, lambda x: absolute(x) == math.inf)
-_question(math.isfinite, lambda x: absolute(x) < math.inf)
+_unary((operator.neg,), formula(lambda x: -x), lambda x, y: -1)
+_unary((operator.pos,), formula(lambda x: x), lambda x, y: 1)
+_unary((abs, math.fabs, np.abs, np.fabs), formula(lambda x: absolute(x)), lambda x, y: sign(x))
+_unary((float,), formula(lambda x: x), lambda x, y: 1)
+_unary((int, math.trunc, np.trunc), formula(lambda x: round_to_0(x)), lambda x, y: 0)
+_unary((round, np.rint), formula(lambda x: round_to_even(x)), lambda x, y: 0)
+_unary((math.floor, np.floor), formula(lambda x: round_down(x)), lambda x, y: 0)
+_unary((math.ceil, np.ceil), formula(lambda x: round_up(x)), lambda x, y: 0)
+_unary((np.sign,), sign, lambda x, y: 0)
+_unary((math.exp, np.exp), exp, lambda x, y: y)
+_unary((math.exp2, np.exp2), exp2, lambda x, y: y * math.log(2))
+_unary((math.expm1, np.expm1), expm1, lambda x, y: exp(x))
+_unary((math.log, np.log), log, lambda x, y: 1 / x)
+_unary((math.log1p, np.log1p), log1p, lambda x, y: 1 / (1 + x))
+_unary((math.log2, np.log2), log2, lambda x, y: (1 / math.log(2)) / x)
+_unary((math.log10, np.log10), log10, lambda x, y: (1 / math.log(10)) / x)
+_unary((math.sqrt, np.sqrt), formula(lambda x: square_root(x)), lambda x, y: 0.5 / y)
+_unary((math.cbrt, np.cbrt), cube_root, lambda x, y: (1 / 3) / (y * y))
+_unary((np.square,), formula(lambda x: x * x), lambda x, y: 2 * x)
+_unary((math.tanh, np.tanh), tanh, lambda x, y: (1 - y) * (1 + y))
+_unary((math.sinh, np.sinh), sinh, lambda x, y: cosh(x))
+_unary((math.cosh, np.cosh), cosh, lambda x, y: sinh(x))
+_unary((math.erf,), erf, lambda x, y: (2 / math.sqrt(math.pi)) * exp(-x * x))
+_unary((math.erfc,), erfc, lambda x, y: (-2 / math.sqrt(math.pi)) * exp(-x * x))
+_unary((math.sin, np.sin), formula(lambda x: sine(x)), lambda x, y: cosine(x))
+_unary((math.cos, np.cos), formula(lambda x: cosine(x)), lambda x, y: -sine(x))
+_unary((math.tan, np.tan), tan, lambda x, y: 1 + y * y)
+_unary((math.atan, np.arctan), _called(math.atan), lambda x, y: 1 / (1 + x * x))
+_unary((math.asin, np.arcsin), _called(math.asin), lambda x, y: 1 / square_root(1 - x * x))
+_unary((math.acos, np.arccos), _called(math.acos), lambda x, y: -1 / square_root(1 - x * x))
+_unary((math.asinh, np.arcsinh), _called(math.asinh), lambda x, y: 1 / square_root(1 + x * x))
+_unary((math.acosh, np.arccosh), _called(math.acosh), lambda x, y: 1 / square_root(x * x - 1))
+_unary((math.atanh, np.arctanh), _called(math.atanh), lambda x, y: 1 / (1 - x * x))
+_unary((math.degrees,), formula(lambda x: x * TO_DEGREES), lambda x, y: TO_DEGREES)
+_unary((math.radians,), formula(lambda x: x * TO_RADIANS), lambda x, y: TO_RADIANS)
+_question((math.isnan, np.isnan), lambda x: x != x)
+_question((math.isinf, np.isinf), lambda x: absolute(x) == math.inf)
+_question((math.isfinite, np.isfinite), lambda x: absolute(x) < math.inf)
+_question((bool,), lambda x: x != 0)

@@ -153,9 +153,23 @@ def _llvm(name: str, operands: int) -> Any:
 
 absolute, square_root = _llvm("fabs", 1), _llvm("sqrt", 1)
 round_down, round_up = _llvm("floor", 1), _llvm("ceil", 1)
+round_to_0, round_to_even = _llvm("trunc", 1), _llvm("rint", 1)
 with_sign_of, power = _llvm("copysign", 2), _llvm("pow", 2)
 sine, cosine = _llvm("sin", 1), _llvm("cos", 1)
 fma = _llvm("fma", 3)  # a b + c, rounded once
+
+
+@intrinsic
+def remainder_to_0(typingctx: Any, a: Any, b: Any) -> Any:
+    """C's fmod: of the sign of a"""
+    number = plain_of((a, b))
+    if number is None:
+        return None
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _made(context, builder, number, builder.frem(*(builder.extract_value(x, 0) for x in args)))
+
+    return number(number, number), emit
 
 
 @intrinsic
