@@ -10,7 +10,7 @@ import numpy as np
 from . import checks
 from .autograd import Tensor
 from .checks import Array
-from .nn import Module
+from .nn import Activation, Module
 from .nn import functional as F
 from .tape import array_of, wrap
 from .train import History, predict
@@ -28,7 +28,8 @@ def activation(
 
     Parameters
     ----------
-    function : a name of `nn.functional`, such as "relu" or "gelu", a module, or any function of a Tensor
+    function : a name of `nn.functional`, such as "relu" or "gelu", or of an activation that `fastmlp.activation` made,
+        a module, or any function of a Tensor
     low, high : from where to where
     path : also save it there
 
@@ -194,6 +195,8 @@ def _saved(figure: Figure, path: Any) -> Figure:
 def _function(function: Any) -> tuple[Callable[[Tensor], Tensor], str]:
     """-> the function, and what it is called"""
     if isinstance(function, str):
+        if function in checks.written:
+            return Activation(function), function
         found = getattr(F, function, None)
         if getattr(found, "__module__", None) != F.__name__ or not callable(found):
             raise ValueError(f"function: {function!r} is no function of fastmlp.nn.functional")

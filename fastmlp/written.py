@@ -39,15 +39,7 @@ class _Written:
         self._learn(derivative)
 
     def _learn(self, derivative: Function | None) -> None:
-        compiler = _compiler()
-        value = compiler.checked(self.function, self.__name__, self.numbers)
-        rate = None
-        if derivative is not None:
-            rate = compiler.checked(derivative, f"the derivative of {self.__name__}", self.numbers)
-        self._take(compiler, value, rate, () if derivative is None else tuple(inspect.signature(derivative).parameters))
-
-    def _take(self, compiler: Any, value: Any, rate: Any, parameters: tuple[str, ...]) -> None:
-        """parameters: the names of those of the derivative"""
+        """Compiles it, and checks the derivative, if one is given."""
         raise NotImplementedError
 
     def derivative(self, function: Function) -> Any:
@@ -70,12 +62,12 @@ class CustomActivation(_Written):
 
     what = "activation"
 
-    def _take(self, compiler: Any, value: Any, rate: Any, parameters: tuple[str, ...]) -> None:
-        custom = compiler.Functions(value, rate)
+    def _learn(self, derivative: Function | None) -> None:
+        custom = _compiler().Functions(self.function, derivative, self.__name__)
         custom.source = self, "chosen.act"
         if not np.isfinite(custom.forward(PLACES)).any():
             raise ValueError(f"activation: {self.__name__} gives no finite numbers")
-        saves = "z" if rate is None else _saved(self.__name__, custom, "yz" if parameters[0] == "y" else "zy")
+        saves = "z" if derivative is None else _saved(self.__name__, custom, derivative)
         self.chosen = Chosen(Activation(self.__name__, CUSTOM, saves, custom=custom), ())
         written[self.__name__] = self.chosen
 
@@ -101,12 +93,12 @@ class CustomLoss(_Written):
     what = "loss"
     numbers = 2
 
-    def _take(self, compiler: Any, value: Any, rate: Any, parameters: tuple[str, ...]) -> None:
-        custom = compiler.LossFunctions(value, rate)
+    def _learn(self, derivative: Function | None) -> None:
+        custom = _compiler().LossFunctions(self.function, derivative, self.__name__)
         custom.source = self, "kind"
         if not np.isfinite(custom.at(*_pairs())[0]).any():
             raise ValueError(f"loss: {self.__name__} gives no finite numbers")
-        if rate is not None:
+        if derivative is not None:
             _check_slopes(self.__name__, custom)
         self.kind = Loss(self.__name__, CUSTOM_LOSS, custom=custom)
 
@@ -169,12 +161,12 @@ def _worst(slopes: Array, low: Array, high: Array) -> tuple[int, float]:
     return at, middle[at]
 
 
-def _saved(name: str, custom: Any, order: str) -> str:
-    """What of "y" and "z", tried in that order, the derivative is right for."""
+def _saved(name: str, custom: Any, derivative: Function) -> str:
+    """What of "y" and "z" the derivative is right for: where it is for both, what its parameter is called."""
     low, high = _differences(custom.forward, PLACES)
     y = custom.forward(PLACES)
     of_y, of_z = custom.derivative(y), custom.derivative(PLACES)
-    for saved in order:
+    for saved in "yz" if next(iter(inspect.signature(derivative).parameters)) == "y" else "zy":
         if not _wrong(of_y if saved == "y" else of_z, low, high).any():
             return saved
     i, right = _worst(of_z, low, high)

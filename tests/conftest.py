@@ -3,15 +3,22 @@
 FASTMLP_REQUIRE=cython,numba makes that a failure for the backends named.
 """
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import fastmlp
 from fastmlp.backend import MODULES, available_backends, load, use_backend
+
+# What users' functions are compiled to goes where it is forgotten: each run compiles them.
+os.environ["FASTMLP_CACHE_DIR"] = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, os.environ["FASTMLP_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_configure():

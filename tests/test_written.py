@@ -258,8 +258,7 @@ def test_functions_of_math_are_near_the_truth(name, dtype):
     from fastmlp.kernels.numba_scalars import compiled
 
     _, (low, high) = UNARY[name]
-    made = compiled.jitted(eval(f"lambda x: math.{name}(x)", {"math": math}))
-    functions = compiled.Functions(made)
+    functions = compiled.Functions(eval(f"lambda x: math.{name}(x)", {"math": math}), None, name)
     rng = np.random.default_rng(0)
     z = rng.uniform(low, high, 400)
     if low > 0:
@@ -291,8 +290,7 @@ def test_functions_of_math_are_near_the_truth(name, dtype):
 def test_functions_of_math_at_the_ends(name, dtype):
     from fastmlp.kernels.numba_scalars import compiled
 
-    made = compiled.jitted(eval(f"lambda x: math.{name}(x)", {"math": math}))
-    functions = compiled.Functions(made)
+    functions = compiled.Functions(eval(f"lambda x: math.{name}(x)", {"math": math}), None, name)
     tiny = np.finfo(dtype).smallest_subnormal
     z = np.array(
         [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-30, -1e-30, np.finfo(dtype).max, -np.finfo(dtype).max, tiny, -1, -2],
@@ -707,6 +705,16 @@ def test_copies_have_the_derivative_that_belongs_to_what_is_saved():
         x.grad = None
         one(x).sum().backward()
         np.testing.assert_allclose(x.grad.numpy(), 1 - np.tanh([0.5, 2.0]) ** 2, rtol=1e-6)
+
+
+def test_pictures_know_its_name(made):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    titles = [axes.get_title() for axes in fm.plots.activation("quick_gelu").axes]
+    assert titles == ["quick_gelu", "derivative of quick_gelu"]
+    curves = [axes.lines[-1].get_ydata() for axes in fm.plots.activation(made["quick_gelu"]).axes]
+    z = np.linspace(-5, 5, 1001)
+    for curve, formula in zip(curves, FORMULAS["quick_gelu"][1:]):
+        np.testing.assert_allclose(curve, formula(z), atol=1e-12)
 
 
 def test_a_layers_parameters_go_with_it():

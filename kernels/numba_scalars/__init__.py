@@ -3,6 +3,7 @@
     numbers.py       the type that formulas are compiled for: a float32 or float64, alone or with its derivative
     functions.py     exp, log, tanh, erf, ... on it, without branches or tables, so that loops over them become vectors
     coefficients.py  of their polynomials; written by tools/fit.py
+    cache.py         machine code on disk
     compiled.py      a Python function of one number as machine code over a run of numbers
 
 May import numba, numpy and `contract`; never `fastmlp` above it nor a sibling folder. Imported when it is asked for.

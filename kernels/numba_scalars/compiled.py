@@ -20,6 +20,7 @@ from numba.core import types
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 from numba.extending import intrinsic
 
+from . import cache
 from .functions import OPTIONS
 from .numbers import PYTHON, Number, number, plain, real_of, slope, variable
 
@@ -163,11 +164,16 @@ def derivative_of(function: Any) -> Any:
     return njit(**OPTIONS)(rate)
 
 
-def forward_run(value: Any, real: types.Float) -> Any:
+def _machine_code(function: Any, signature: Any, name: str) -> Any:
+    """By a name that no other function has, in any process, if it is to be kept."""
+    function.__name__ = function.__qualname__ = name
+    return cfunc(signature, error_model="numpy")(function)
+
+
+def forward_run(value: Any, real: types.Float, name: str) -> Any:
     """Machine code: y[i] = value(z[i]) for i < count; y may be z."""
     pointer = types.CPointer(real)
 
-    @cfunc(types.void(pointer, pointer, types.intp), error_model="numpy")
     def forward(z: Any, y: Any, count: int) -> None:
         wide_vectors()
         if address(z) == address(y):
@@ -177,14 +183,13 @@ def forward_run(value: Any, real: types.Float) -> Any:
             for i in range(count):
                 y[i] = value(z[i])
 
-    return forward
+    return _machine_code(forward, types.void(pointer, pointer, types.intp), f"forward_{name}")
 
 
-def backward_run(rate: Any, real: types.Float) -> Any:
+def backward_run(rate: Any, real: types.Float, name: str) -> Any:
     """Machine code: dz[i] = dy[i] rate(saved[i]) for i < count; dz may be dy."""
     pointer = types.CPointer(real)
 
-    @cfunc(types.void(pointer, pointer, pointer, types.intp), error_model="numpy")
     def backward(dy: Any, saved: Any, dz: Any, count: int) -> None:
         wide_vectors()
         if address(dy) == address(dz):
@@ -194,10 +199,10 @@ def backward_run(rate: Any, real: types.Float) -> Any:
             for i in range(count):
                 dz[i] = dy[i] * rate(saved[i])
 
-    return backward
+    return _machine_code(backward, types.void(pointer, pointer, pointer, types.intp), f"backward_{name}")
 
 
-def loss_run(function: Any, rate: Any, real: types.Float) -> Any:
+def loss_run(function: Any, rate: Any, real: types.Float, name: str) -> Any:
     """Machine code: loss[i] = function(x[i], t[i]) and slopes[i], its derivative by x, for i < count.
 
     rate: gives that; None: it is worked out.
@@ -217,13 +222,12 @@ def loss_run(function: Any, rate: Any, real: types.Float) -> Any:
             a, b = number(x), number(t)
             return real_of(plain(function(a, b), a)), real_of(plain(rate(a, b), a))
 
-    @cfunc(types.void(pointer, pointer, pointer, pointer, types.intp), error_model="numpy")
     def at(x: Any, t: Any, loss: Any, slopes: Any, count: int) -> None:
         wide_vectors()
         for i in range(count):
             loss[i], slopes[i] = both(x[i], t[i])
 
-    return at
+    return _machine_code(at, types.void(pointer, pointer, pointer, pointer, types.intp), f"loss_{name}")
 
 
 def _found(owner: Any, path: str) -> Any:
@@ -238,13 +242,25 @@ def _found(owner: Any, path: str) -> Any:
 
 
 class _Table:
-    """Machine code that the C engine calls. address: of the functions' addresses, each for float32 and for float64."""
+    """Machine code that the C engine calls: of a function, and of its derivative if that is given.
 
-    def __init__(self, runs: list[Any]) -> None:
-        self._runs = runs
-        self._table = np.array([run.address for run in runs], np.uintp)
+    address: of the functions' addresses, each for float32 and for float64. source: an object that can be pickled, and
+    what of it has this as its `custom`.
+    """
+
+    def __init__(self, function: Any, derivative: Any, name: str) -> None:
+        """name: of the function, for errors. TypeError: as `checked`"""
+        key = cache.key_of(type(self).__name__, [function, derivative])
+        self._runs = cache.load(key)
+        if self._runs is None:
+            self._runs = self._compiled(function, derivative, name, key or "")
+            cache.store(key, self._runs)
+        self._table = np.array([run.address for run in self._runs], np.uintp)
         self.address = self._table.ctypes.data
-        self.source: Any = None  # (an object that can be pickled, what of it has this as its `custom`)
+        self.source: Any = None
+
+    def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:
+        raise NotImplementedError
 
     def reduced(self) -> Any:
         """What is pickled instead of that."""
@@ -257,15 +273,16 @@ class _Table:
 
 
 class Functions(_Table):
-    """A function of one number and its derivative.
+    """A function of one number and its derivative: of that, or of what the function gives, whichever will be saved."""
 
-    value, rate: as `checked` gives them. rate: of x or of function(x), whichever will be saved; None: it is worked out.
-    """
-
-    def __init__(self, value: Any, rate: Any = None) -> None:
-        slopes = derivative_of(value) if rate is None else on_reals(rate)
-        both = (forward_run, on_reals(value)), (backward_run, slopes)
-        super().__init__([run(function, real) for run, function in both for real in REALS.values()])
+    def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:
+        value = checked(function, name)
+        if derivative is None:
+            rate = derivative_of(value)
+        else:
+            rate = on_reals(checked(derivative, f"the derivative of {name}"))
+        both = (forward_run, on_reals(value)), (backward_run, rate)
+        return [run(f, real, f"{key}_{real}") for run, f in both for real in REALS.values()]
 
     def forward(self, z: Any) -> Any:
         """z, float32 or float64 of any shape -> function(z)"""
@@ -282,10 +299,13 @@ class Functions(_Table):
 
 
 class LossFunctions(_Table):
-    """A function of two numbers, and its derivative by the first; as `checked` gives them."""
+    """A function of two numbers, and its derivative by the first."""
 
-    def __init__(self, function: Any, rate: Any = None) -> None:
-        super().__init__([loss_run(function, rate, real) for real in REALS.values()])
+    def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:
+        value, rate = checked(function, name, 2), None
+        if derivative is not None:
+            rate = checked(derivative, f"the derivative of {name}", 2)
+        return [loss_run(value, rate, real, f"{key}_{real}") for real in REALS.values()]
 
     def at(self, x: Any, t: Any) -> Any:
         """x, t of one shape, float32 or float64 -> function(x, t), and its derivative by x"""
