@@ -16,9 +16,10 @@ import pytest
 import fastmlp
 from fastmlp.backend import MODULES, available_backends, load, use_backend
 
-# What users' functions are compiled to goes where it is forgotten: each run compiles them.
-os.environ["FASTMLP_CACHE_DIR"] = tempfile.mkdtemp()
-atexit.register(shutil.rmtree, os.environ["FASTMLP_CACHE_DIR"], ignore_errors=True)
+# What users' functions are compiled to goes where it is forgotten: each run compiles them, unless it says where it goes.
+if "FASTMLP_CACHE_DIR" not in os.environ:
+    os.environ["FASTMLP_CACHE_DIR"] = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, os.environ["FASTMLP_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_configure():
