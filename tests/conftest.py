@@ -16,7 +16,7 @@ import pytest
 import fastmlp
 from fastmlp.backend import MODULES, available_backends, load, use_backend
 
-# What users' functions are compiled to goes where it is forgotten: each run compiles them, unless it says where it goes.
+# What users' functions are compiled to is forgotten, so that each run compiles them; unless it says where that goes.
 if "FASTMLP_CACHE_DIR" not in os.environ:
     os.environ["FASTMLP_CACHE_DIR"] = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, os.environ["FASTMLP_CACHE_DIR"], ignore_errors=True)
