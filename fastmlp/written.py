@@ -31,6 +31,7 @@ class _Written:
 
     what = "function"
     numbers = 1  # that it takes
+    own: Any = ()  # names that are fastmlp's
 
     def __init__(self, function: Function, name: str, derivative: Function | None) -> None:
         self.function, self.__name__, self.__doc__ = function, name, function.__doc__
@@ -60,7 +61,7 @@ class CustomActivation(_Written):
     saves: "y" or "z", what its derivative is computed from.
     """
 
-    what = "activation"
+    what, own = "activation", ACTIVATIONS
 
     def _learn(self, derivative: Function | None) -> None:
         custom = _compiler().Functions(self.function, derivative, self.__name__)
@@ -90,7 +91,7 @@ class CustomActivation(_Written):
 class CustomLoss(_Written):
     """What `fastmlp.loss` makes of a function; take it as a loss. `module` gives it with options."""
 
-    what = "loss"
+    what, own = "loss", LOSSES
     numbers = 2
 
     def _learn(self, derivative: Function | None) -> None:
@@ -195,13 +196,17 @@ def _check_slopes(name: str, custom: Any) -> None:
         )
 
 
-def _named(function: Function, name: str | None, own: Any, what: str) -> str:
+def _made(made: type[_Written], plural: str, function: Any, name: str | None, derivative: Any) -> Any:
+    """What the decorators give; of no function, a decorator."""
+    if function is None:
+        return lambda function: _made(made, plural, function, name, derivative)
+    _function("function", function, made.numbers)
     name = function.__name__ if name is None else name
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"name: expected an identifier such as 'swish2', got {name!r}; name= gives another")
-    if name in own:
-        raise ValueError(f"name: {name!r} is one of fastmlp's own {what}")
-    return name
+    if name in made.own:
+        raise ValueError(f"name: {name!r} is one of fastmlp's own {plural}")
+    return made(function, name, None if derivative is None else _function("derivative", derivative, made.numbers))
 
 
 @overload
@@ -237,11 +242,7 @@ def activation(function: Any = None, *, name: str | None = None, derivative: Any
     RuntimeError
         Numba is not installed.
     """
-    if function is None:
-        return lambda function: activation(function, name=name, derivative=derivative)
-    _function("function", function, 1)
-    name = _named(function, name, ACTIVATIONS, "activations")
-    return CustomActivation(function, name, None if derivative is None else _function("derivative", derivative, 1))
+    return _made(CustomActivation, "activations", function, name, derivative)
 
 
 @overload
@@ -270,8 +271,4 @@ def loss(function: Any = None, *, name: str | None = None, derivative: Any = Non
     TypeError, ValueError, RuntimeError
         As `fastmlp.activation`.
     """
-    if function is None:
-        return lambda function: loss(function, name=name, derivative=derivative)
-    _function("function", function, 2)
-    name = _named(function, name, LOSSES, "losses")
-    return CustomLoss(function, name, None if derivative is None else _function("derivative", derivative, 2))
+    return _made(CustomLoss, "losses", function, name, derivative)

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from networks import plainly
 
 import fastmlp as fm
 from fastmlp import checks, nn, ops, optim
@@ -173,11 +174,7 @@ def test_a_compiled_network_stays_one_native_call(made, threads):
         losses = [network.step(x, y) for _ in range(10)]
         assert network.reason is None and "quick_gelu" in network.explain() and "ternary" in network.explain()
         for expected in losses:
-            value = loss(model(fm.tensor(x)), fm.tensor(y))
-            assert value.item() == pytest.approx(expected, rel=1e-5)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
+            assert plainly(model, loss, optimizer, x, y) == pytest.approx(expected, rel=1e-5)
         assert losses[-1] < losses[0]
         np.testing.assert_allclose(
             network.predict(x), model.eval()(fm.tensor(x)).detach().numpy(), rtol=1e-3, atol=1e-3
@@ -378,11 +375,7 @@ def test_networks_learn_with_it(losses, size, make):
     if fm.get_backend() == "cython" and size == 300:
         assert "chain" in [name for _, name, _ in net._last_steps["only"].program.parts()]
     for value in values:
-        got = loss(other(fm.tensor(x)), fm.tensor(y))
-        assert got.item() == pytest.approx(value, rel=1e-5)
-        other_optimizer.zero_grad()
-        got.backward()
-        other_optimizer.step()
+        assert plainly(other, loss, other_optimizer, x, y) == pytest.approx(value, rel=1e-5)
     assert fm.Trainer(other, loss, other_optimizer).fit(x, y, epochs=2, seed=0).history["loss"][-1] < values[0]
 
 

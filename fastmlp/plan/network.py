@@ -80,7 +80,8 @@ class Network(Predictor):
         if self.loss is None or self.optimizer is None:
             raise RuntimeError("step: compile(model, loss, optimizer) gives a network that can be trained")
         with self._lock:
-            self._take_back()
+            if self._lends:
+                self._take_back()
             stage = self._sums.stage(self.accumulate)
             plan, loss = self._last_steps.get(stage), None
             try:
@@ -123,8 +124,8 @@ class Network(Predictor):
 
     def _take_back(self) -> None:
         """The gradients that `backward` lent: their memory is used again."""
-        if self._lends and self.optimizer is not None:
-            self.optimizer.zero_grad()
+        assert self.optimizer is not None
+        self.optimizer.zero_grad()
         self._lends = False
 
     def _plan(self, plans: dict[Any, Any], x: Any, y: Any, stage: str | None) -> Step | None:

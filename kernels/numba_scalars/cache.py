@@ -48,7 +48,7 @@ def _machine() -> tuple[Any, ...]:
 
 def _meaning(value: Any, around: tuple[Any, ...]) -> Any:
     """What a function computes, as nested tuples of plain values. around: the functions that led here."""
-    value = getattr(value, "function", value) if hasattr(value, "derivative") else getattr(value, "py_func", value)
+    value = function_of(getattr(value, "py_func", value))
     if type(value) in PLAIN:
         return type(value).__name__, repr(value)
     if isinstance(value, (tuple, list)):
@@ -64,7 +64,7 @@ def _meaning(value: Any, around: tuple[Any, ...]) -> Any:
     if value in around:
         return "itself", around.index(value)
     inner = (*around, value)
-    names = {name: value.__globals__[name] for name in sorted(_names_in(value.__code__)) if name in value.__globals__}
+    names = {name: value.__globals__[name] for name in sorted(names_in(value.__code__)) if name in value.__globals__}
     try:
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
     except ValueError:  # one has no value yet
@@ -77,8 +77,14 @@ def _meaning(value: Any, around: tuple[Any, ...]) -> Any:
     )
 
 
-def _names_in(code: types.CodeType) -> set[str]:
-    inner = (_names_in(c) for c in code.co_consts if isinstance(c, types.CodeType))
+def function_of(value: Any) -> Any:
+    """That of an activation or a loss that the user wrote; else what it is."""
+    return getattr(value, "function", value) if hasattr(value, "derivative") else value
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """Those that it looks up, also in functions within it."""
+    inner = (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType))
     return set(code.co_names).union(*inner)
 
 
@@ -110,9 +116,9 @@ _here: dict[str, list[Any]] = {}  # what this process has compiled or loaded
 
 
 def load(key: str | None) -> list[Any] | None:
-    path = folder()
     if key in _here:
         return _here[key]
+    path = folder()
     if key is None or path is None:
         return None
     try:

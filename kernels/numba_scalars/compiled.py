@@ -63,7 +63,7 @@ def _check_code(function: python.FunctionType) -> None:
             raise TypeError(f"{name}: cannot import; do that around it")
         if step.opname == "BINARY_SUBSCR" or (step.opname == "BINARY_OP" and step.argrepr == "[]"):
             raise TypeError(f"{name}: cannot look up an index; it works on numbers alone")
-    for used in _names_in(code):
+    for used in cache.names_in(code):
         if used not in function.__globals__ and hasattr(builtins, used) and used not in BUILTINS:
             raise TypeError(
                 f"{name}: cannot use {used}; of the built-in functions it may use {', '.join(sorted(BUILTINS))}"
@@ -84,7 +84,7 @@ def jitted(function: Any, seen: dict[Any, Any] | None = None) -> Any:
     seen[function] = None
     _check_code(function)
     found = {}
-    for name in _names_in(function.__code__):
+    for name in cache.names_in(function.__code__):
         if name in function.__globals__:
             found[name] = _callable(function.__globals__[name], seen)
     cells = tuple(python.CellType(_callable(_content(cell, function), seen)) for cell in function.__closure__ or ())
@@ -98,7 +98,7 @@ def jitted(function: Any, seen: dict[Any, Any] | None = None) -> Any:
 
 def _callable(value: Any, seen: dict[Any, Any]) -> Any:
     """What a name stands for, if it is a function: of Python, of Numba, or that of an activation."""
-    value = getattr(value, "function", value) if hasattr(value, "derivative") else value
+    value = cache.function_of(value)
     is_function = isinstance(value, python.FunctionType) and not hasattr(value, "__wrapped__")
     return jitted(value, seen) if is_function or hasattr(value, "py_func") else value
 
@@ -108,12 +108,6 @@ def _content(cell: Any, function: python.FunctionType) -> Any:
         return cell.cell_contents
     except ValueError:
         raise TypeError(f"{function.__name__}: uses a name of the function around it that has no value yet") from None
-
-
-def _names_in(code: python.CodeType) -> set[str]:
-    """Also in functions within it."""
-    inner = (_names_in(c) for c in code.co_consts if isinstance(c, python.CodeType))
-    return set(code.co_names).union(*inner)
 
 
 def checked(function: Callable[..., Any], what: str, arguments: int = 1) -> Any:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.core import types
 from numba.extending import overload
 
 from .numbers import (
+    PYTHON,
     Number,
     absolute,
     choose,
@@ -230,7 +230,13 @@ def sign(x):
 # --------------------------------------------------------------------------------------- for plain and dual numbers
 
 #: what an operand may be beside a number
-OPERANDS = (Number, types.Integer, types.Float, types.Boolean)
+OPERANDS = (Number, *PYTHON)
+
+
+def _overload(functions: tuple[Any, ...], chosen: Any) -> None:
+    """chosen: types of arguments -> what is compiled for them, or None"""
+    for function in functions:
+        overload(function, jit_options=OPTIONS)(chosen)
 
 
 def _is(a: Any, is_dual: bool) -> bool:
@@ -261,8 +267,7 @@ def _unary(functions: tuple[Any, ...], value: Any, derivative: Callable[..., Any
 
         return both
 
-    for function in functions:
-        overload(function, jit_options=OPTIONS)(chosen)
+    _overload(functions, chosen)
 
 
 def _binary(
@@ -309,8 +314,7 @@ def _binary(
             return lambda a, b: value(a, plain(b, a))
         return lambda a, b: value(plain(a, b), b)
 
-    for function in functions:
-        overload(function, jit_options=OPTIONS)(chosen)
+    _overload(functions, chosen)
 
 
 def _comparison(function: Any) -> None:
@@ -332,8 +336,7 @@ def _question(functions: tuple[Any, ...], value: Any) -> None:
     def chosen(x):
         return (lambda x: answer(plain(x, x))) if isinstance(x, Number) else None
 
-    for function in functions:
-        overload(function, jit_options=OPTIONS)(chosen)
+    _overload(functions, chosen)
 
 
 def _of_three(function: Any) -> None:
