@@ -119,6 +119,7 @@ setup(
         "fastmlp.kernels",
         "fastmlp.kernels.cases",
         "fastmlp.kernels.reference",
+        "fastmlp.kernels.numba_cpu",
         "fastmlp.kernels.numba_scalars",
         "fastmlp.kernels.cython_cpu",
         "fastmlp.bench",

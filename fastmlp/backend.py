@@ -19,11 +19,13 @@ import numpy as np
 
 MODULES = {
     "cython": "fastmlp.kernels.cython_cpu",
+    "numba": "fastmlp.kernels.numba_cpu",
     "numpy": "fastmlp.kernels.reference",
 }
-AUTOMATIC = ("cython", "numpy")
+AUTOMATIC = ("cython", "numba", "numpy")
 REMEDY = {
     "cython": "its C extension is not built: reinstall fastmlp with a C compiler at hand",
+    "numba": "pip install numba",
     "numpy": "reinstall fastmlp",
 }
 
@@ -48,6 +50,11 @@ def load(name: str, setting: str = "backend") -> ModuleType:
         module = import_module(MODULES[name])
     except ImportError as e:
         raise RuntimeError(f"backend {name!r} is not available ({e}); {REMEDY[name]}") from e
+    if hasattr(module, "offer"):  # threads of its own it has not: those of the C engine, where that is built
+        try:
+            module.offer(load("cython").pool_addresses())
+        except RuntimeError:
+            pass
     _loaded[name] = module
     return module
 

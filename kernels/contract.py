@@ -155,9 +155,10 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "clip_norm": ("norm",),
 }
 
-#: A backend has, beside these functions, a class `Program(calls, slots, results)`: calls of kernels that are run many
-#: times. calls: [(kernel name, arguments), ...]. slots: arrays among the arguments that stand for others, given at each
-#: run. results: the arrays that are read afterwards; None is all of them.
+#: A backend may have, beside these functions, a class `Program(calls, slots, results)`: calls of kernels that are run
+#: many times; where it has none, `ops` runs them one after the other. calls: [(kernel name, arguments), ...]. slots:
+#: arrays among the arguments that stand for others, given at each run. results: the arrays that are read afterwards;
+#: None is all of them.
 #:   run(*arrays) runs the calls in their order, with these in the place of the slots, of the same dtypes, sizes and
 #:   layouts. -> -1, or the index of the call that ended it: a `find_...` that found something. A backend may do several
 #:   calls as one, with sums in another order: then arrays that are no results hold anything, and a call that ended it

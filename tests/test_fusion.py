@@ -6,6 +6,7 @@ import pytest
 import fastmlp as fm
 from fastmlp import nn, ops, optim
 from fastmlp.kernels import reference
+from fastmlp.ops.one_by_one import OneByOne
 
 pytest.importorskip("fastmlp.kernels.cython_cpu.fusion", reason="the compiled backend is not built")
 
@@ -102,7 +103,7 @@ def in_float64(plan, x, y):
         return wide.setdefault(key, a.astype(np.float64))
 
     calls = [(name, tuple(map(widened, arguments))) for name, arguments in without_update(plan)]
-    program = reference.Program(calls, [widened(slot) for slot in plan._slots])
+    program = OneByOne(reference, calls, [widened(slot) for slot in plan._slots])
     program.run(x.astype(np.float64), y.astype(np.float64) if y.dtype == np.float32 else y)
     return [widened(a) for a in (plan.calls.loss, *(g for _, g in plan.calls.gradients))]
 

@@ -55,12 +55,14 @@ ROOMS = {
     f"{KERNELS}.reference": {CONTRACT},
     f"{KERNELS}.numba_scalars": {CONTRACT},
     f"{KERNELS}.cython_cpu": {CONTRACT},
+    f"{KERNELS}.numba_cpu": {CONTRACT, f"{KERNELS}.numba_scalars"},
 }
 ROOMS["fastmlp.bench"] = set(ROOMS)  # it stands above all of them
 #: other people's packages, beside NumPy and the standard library, that a room may import
 LIBRARIES = {
     f"{KERNELS}.cython_cpu": {"cython", "libc", "cpython"},
     f"{KERNELS}.numba_scalars": {"numba", "llvmlite"},
+    f"{KERNELS}.numba_cpu": {"numba", "llvmlite"},
     "fastmlp._fast": {"cpython", "libc"},
     "fastmlp.gradients": {"cython"},
     "fastmlp.waiting": {"cython"},

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..backend import active, in_context
 from ..checks import Array
+from ..kernels.contract import PROGRAM
+from .one_by_one import OneByOne
 
 Call = tuple[str, tuple[Any, ...]]  # a kernel's name, its arguments
 
@@ -51,7 +54,8 @@ def program(
 
     As in kernels/contract.py, under PROGRAM, which also says what it gives back.
     """
-    return active(backend).Program(calls, slots, results)
+    kernels = active(backend)
+    return getattr(kernels, PROGRAM, partial(OneByOne, kernels))(calls, slots, results)
 
 
 def fma_peak(dtype: Any, backend: str | None = None) -> tuple[float, int] | None:

@@ -8,7 +8,7 @@ the extension is not built, ValueError where FASTMLP_ISA or FASTMLP_NUM_THREADS 
 from . import engine  # first: it chooses the tables that the other modules read
 from .activations import activation_backward, activation_forward, prelu_backward, prelu_forward
 from .dropout import dropout
-from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, set_num_threads
+from .engine import available_isas, built_isas, fma_peak, get_num_threads, isa, pool_addresses, set_num_threads
 from .linear import linear_backward, linear_forward
 from .losses import cross_entropy, elementwise_loss, find_bad_label, find_outside_unit, nll_loss
 from .normalize import (
@@ -53,6 +53,7 @@ __all__ = [
     "log_softmax_forward",
     "nadam",
     "nll_loss",
+    "pool_addresses",
     "prelu_backward",
     "prelu_forward",
     "radam",

@@ -4,12 +4,17 @@ import os
 import time
 
 from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport uint64_t
 
 from api cimport engine_activations, engine_built, engine_isas, engine_kernels, engine_losses, table_t
 
 cdef extern from "pool.h" nogil:
     int pool_threads()
     void pool_set_threads(int threads)
+    int pool_is_worth(double multiply_adds, int lanes)
+    void pool_run()  # by its address alone
+    void *pool_scratch()
+    uint64_t pool_new_number()
 
 cdef table_t chosen[2]
 
@@ -66,6 +71,14 @@ def get_num_threads():
 def set_num_threads(int n):
     with nogil:
         pool_set_threads(n)
+
+
+def pool_addresses():
+    """Where functions of c/pool.h are, for kernels that are compiled later."""
+    return {
+        "pool_run": <size_t>&pool_run, "pool_is_worth": <size_t>&pool_is_worth, "pool_threads": <size_t>&pool_threads,
+        "pool_scratch": <size_t>&pool_scratch, "pool_new_number": <size_t>&pool_new_number,
+    }
 
 
 def fma_peak(int bits=32, double seconds=0.02):

@@ -20,6 +20,8 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from numba.core import serialize
+from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
 #: what stands for itself
@@ -36,7 +38,12 @@ def key_of(kind: str, functions: list[Any]) -> str | None:
         meaning = _meaning(functions, ())
     except _NoMeaning:
         return None
-    return hashlib.sha256(repr((kind, meaning, _machine())).encode()).hexdigest()[:32]
+    return named(kind, meaning)
+
+
+def named(*what: Any) -> str:
+    """The key of what these describe, on this CPU and with these versions."""
+    return hashlib.sha256(repr((what, _machine())).encode()).hexdigest()[:32]
 
 
 @cache
@@ -115,6 +122,17 @@ def folder() -> Path | None:
 _here: dict[str, list[Any]] = {}  # what this process has compiled or loaded
 
 
+def _state(function: Any) -> Any:
+    """What is kept of a numba.cfunc, or of the result of a compilation, which has a way in from Python."""
+    if isinstance(function, CompileResult):
+        return None, function._reduce()
+    return function._wrapper_name, function._library.serialize_using_object_code()
+
+
+def _function(name: str | None, state: Any) -> Any:
+    return CompileResult._rebuild(cpu_target.target_context, *state) if name is None else Run(name, state)
+
+
 def load(key: str | None) -> list[Any] | None:
     if key in _here:
         return _here[key]
@@ -128,20 +146,21 @@ def load(key: str | None) -> list[Any] | None:
     digest, data = data[:32], data[32:]
     if hashlib.sha256(data).digest() != digest:
         return None
-    _here[key] = [Run(name, state) for name, state in pickle.loads(data)]
+    cpu_target.target_context.refresh()  # functions of Numba's own, which it may call, must be known by then
+    _here[key] = [_function(name, state) for name, state in pickle.loads(data)]
     return _here[key]
 
 
 def store(key: str | None, functions: list[Any]) -> None:
-    """functions: of numba.cfunc, whose names hold the key. A file appears as a whole, or not at all."""
+    """functions: numba.cfuncs or results of compilations, whose names hold the key. A file appears as a whole, or not
+    at all."""
     if key is None:
         return
     _here[key] = functions
     path = folder()
     if path is None or not all(_is_alone(f, key) for f in functions):
         return
-    states = [(f._wrapper_name, f._library.serialize_using_object_code()) for f in functions]
-    data = pickle.dumps(states)
+    data = serialize.dumps([_state(f) for f in functions])
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path)
@@ -154,4 +173,5 @@ def store(key: str | None, functions: list[Any]) -> None:
 
 def _is_alone(function: Any, key: str) -> bool:
     """Has it inlined all that it calls? Of a function beside it, another process may have another one of that name."""
-    return all(key in f.name for f in function._library._final_module.functions if not f.is_declaration)
+    library = function.library if isinstance(function, CompileResult) else function._library
+    return all(key in f.name for f in library._final_module.functions if not f.is_declaration)

@@ -238,8 +238,8 @@ def _found(owner: Any, path: str) -> Any:
 class _Table:
     """Machine code that the C engine calls: of a function, and of its derivative if that is given.
 
-    address: of the functions' addresses, each for float32 and for float64. source: an object that can be pickled, and
-    what of it has this as its `custom`.
+    table: the functions' addresses, each for float32 and for float64. address: of that. source: an object that can be
+    pickled, and what of it has this as its `custom`.
     """
 
     def __init__(self, function: Any, derivative: Any, name: str) -> None:
@@ -249,8 +249,8 @@ class _Table:
         if self._runs is None:
             self._runs = self._compiled(function, derivative, name, key or "")
             cache.store(key, self._runs)
-        self._table = np.array([run.address for run in self._runs], np.uintp)
-        self.address = self._table.ctypes.data
+        self.table = np.array([run.address for run in self._runs], np.uintp)
+        self.address = self.table.ctypes.data
         self.source: Any = None
 
     def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:

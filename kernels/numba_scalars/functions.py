@@ -64,7 +64,7 @@ def at_most(x, high):
 
 
 @formula
-def _reduced(x, shift):
+def reduced(x, shift):
     """r and 2^k with 2^shift e^x = 2^k e^r, |r| <= ln 2 / 2"""
     offset = constant("OFFSET", x) + shift
     rounded = fma(x, constant("LOG2_E", x), offset)
@@ -77,27 +77,41 @@ def _reduced(x, shift):
 def exp(x):
     left, low = x < 0, constant("EXP_LOW", x)
     shift, unit = constant("EXP_SHIFT", x), constant("EXP_UNIT", x)
-    r, two_to_k = _reduced(at_most(at_least(x, low), -low), choose(left, shift, -shift))
+    r, two_to_k = reduced(at_most(at_least(x, low), -low), choose(left, shift, -shift))
     near_0 = fma(fma(polynomial("EXP", r), r, 1), r, 1)
     return near_0 * two_to_k * choose(left, 1 / unit, unit)
 
 
 @formula
-def _expm1_between(x):
+def exp_up(x):
+    """2^EXP_SHIFT e^x for x <= SATURATED; 0 from EXP_LOW down. No denormal number: what is still to be multiplied by
+    something large has lost nothing yet."""
+    r, two_to_k = reduced(at_least(x, constant("EXP_LOW", x)), constant("EXP_SHIFT", x))
+    return fma(fma(polynomial("EXP", r), r, 1), r, 1) * two_to_k
+
+
+@formula
+def exp_nonpos(x):
+    """e^x for x <= 0"""
+    return exp_up(x) * (1 / constant("EXP_UNIT", x))
+
+
+@formula
+def expm1_between(x):
     """e^x - 1 for EXPM1_LOW <= x <= SATURATED"""
-    r, two_to_k = _reduced(x, 0)
+    r, two_to_k = reduced(x, 0)
     return fma(two_to_k, fma(r * r, polynomial("EXP", r), r), two_to_k - 1)
 
 
 @formula
 def expm1(x):
     end = constant("SATURATED", x)
-    between = _expm1_between(at_most(at_least(x, constant("EXPM1_LOW", x)), end))
+    between = expm1_between(at_most(at_least(x, constant("EXPM1_LOW", x)), end))
     return choose(x > end, exp(x), choose(x == 0, x, between))  # -0 stays
 
 
 @formula
-def _log1p_near_0(e):
+def log1p_near_0(e):
     """log(1 + e) for -1/2 <= e <= 1. Where it is e, the squares would be subnormal, and slow."""
     s = choose(absolute(e) < constant("TINY", e), 0, e / (2 + e))
     s2 = s * s
@@ -107,7 +121,7 @@ def _log1p_near_0(e):
 @formula
 def _log(k, e):
     """log(2^k (1 + e))"""
-    return fma(k, constant("LN2_HI", e), fma(k, constant("LN2_LO", e), _log1p_near_0(e)))
+    return fma(k, constant("LN2_HI", e), fma(k, constant("LN2_LO", e), log1p_near_0(e)))
 
 
 @formula
@@ -132,7 +146,7 @@ def log1p(x):
 
 @formula
 def tanh(x):
-    m = _expm1_between(at_most(2 * absolute(x), constant("SATURATED", x)))
+    m = expm1_between(at_most(2 * absolute(x), constant("SATURATED", x)))
     return with_sign_of(m / (m + 2), x)
 
 

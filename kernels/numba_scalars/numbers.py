@@ -5,7 +5,8 @@ int64, become numbers of its precision. A dual Number carries its derivative alo
 differentiation, Wengert 1964): whatever a formula does with it, it does with both.
 
 Plain numbers are the machine's own instructions, below. Dual ones are made of them: functions.py has a rule for each
-operation.
+operation. A plain Number may also be a vector of several, on which the same formulas work lane by lane, if they choose
+instead of branching.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
@@ -35,11 +36,13 @@ def bits_of(x: float, size: int) -> int:
 
 
 class Number(types.Type):
-    """real: float32 or float64. dual: is its derivative with it?"""
+    """real: float32 or float64. dual: is its derivative with it? lanes: of a vector; such a one is not dual"""
 
-    def __init__(self, real: types.Float, dual: bool = False) -> None:
-        self.real, self.dual = real, dual
-        super().__init__(f"{'dual ' if dual else ''}number ({real})")
+    def __init__(self, real: types.Float, dual: bool = False, lanes: int = 1) -> None:
+        self.real, self.dual, self.lanes = real, dual, lanes
+        self.storage = real if lanes == 1 else Lanes(real, lanes)
+        self.truth = types.boolean if lanes == 1 else Lanes(types.boolean, lanes)
+        super().__init__(f"{'dual ' if dual else ''}number ({self.storage})")
 
     def can_convert_from(self, typingctx: Any, other: types.Type) -> Conversion | None:
         if isinstance(other, PYTHON) or (isinstance(other, Number) and other.real == self.real and self.dual):
@@ -49,29 +52,59 @@ class Number(types.Type):
     def unify(self, typingctx: Any, other: types.Type) -> types.Type | None:
         if isinstance(other, PYTHON):
             return self
-        return Number(self.real, True) if isinstance(other, Number) and other.real == self.real else None
+        alike = isinstance(other, Number) and other.real == self.real and self.lanes == other.lanes == 1
+        return Number(self.real, True) if alike else None
+
+
+class Lanes(types.Type):
+    """A vector of float32, float64 or boolean."""
+
+    def __init__(self, element: types.Type, lanes: int) -> None:
+        self.element, self.lanes = element, lanes
+        super().__init__(f"{lanes} {element}")
+
+
+@register_model(Lanes)
+class _Vector(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Lanes) -> None:
+        element = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}.get(fe_type.element, ir.IntType(1))
+        super().__init__(dmm, fe_type, ir.VectorType(element, fe_type.lanes))
 
 
 @register_model(Number)
 class _Model(models.StructModel):
     def __init__(self, dmm: Any, fe_type: Number) -> None:
-        members = [("value", fe_type.real), *([("slope", fe_type.real)] if fe_type.dual else [])]
+        members = [("value", fe_type.storage), *([("slope", fe_type.storage)] if fe_type.dual else [])]
         super().__init__(dmm, fe_type, members)
+
+
+def filled(kind: Any, value: Any) -> ir.Constant:
+    """The constant of that type of LLVM, in all lanes of a vector."""
+    return ir.Constant(kind, [value] * kind.count if isinstance(kind, ir.VectorType) else value)
+
+
+def spread(builder: Any, value: Any, lanes: int) -> Any:
+    """A value in all lanes of a vector."""
+    if lanes == 1:
+        return value
+    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, nothing, filled(ir.VectorType(ir.IntType(32), lanes), 0))
 
 
 def _made(context: Any, builder: Any, number: Number, value: Any, slope: Any = None) -> Any:
     data = builder.insert_value(ir.Constant(context.get_value_type(number), ir.Undefined), value, 0)
     if not number.dual:
         return data
-    zero = ir.Constant(value.type, 0.0)
-    return builder.insert_value(data, zero if slope is None else slope, 1)
+    return builder.insert_value(data, filled(value.type, 0.0) if slope is None else slope, 1)
 
 
 @lower_cast(types.Integer, Number)
 @lower_cast(types.Float, Number)
 @lower_cast(types.Boolean, Number)
 def _from_python(context: Any, builder: Any, fromty: Any, toty: Number, value: Any) -> Any:
-    return _made(context, builder, toty, context.cast(builder, value, fromty, toty.real))
+    value = context.cast(builder, value, fromty, toty.real)
+    return _made(context, builder, toty, spread(builder, value, toty.lanes))
 
 
 @lower_cast(Number, Number)
@@ -97,7 +130,7 @@ def _operator(functions: tuple[Any, ...], operands: int, emit: Callable[..., Any
     class Template(AbstractTemplate):  # type: ignore[misc]
         def generic(self, args: Any, kws: Any) -> Any:
             number = plain_of(args) if len(args) == operands else None
-            return None if number is None else signature(types.boolean if truth else number, *[number] * operands)
+            return None if number is None else signature(number.truth if truth else number, *[number] * operands)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = emit(builder, *(builder.extract_value(a, 0) for a in args))
@@ -120,14 +153,35 @@ for function, sign in ORDERED:
 _operator((operator.ne,), 2, lambda builder, a, b: builder.fcmp_unordered("!=", a, b), truth=True)
 
 
+def _truths(function: Any, emit: Callable[..., Any]) -> None:
+    """What `&` and the like are, lane by lane."""
+
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            return signature(args[0], *args) if isinstance(args[0], Lanes) and len(set(args)) == 1 else None
+
+    infer_global(function)(type("Template", (Template,), {"key": function}))
+    lower_builtin(function, *[Lanes] * (1 if function is operator.invert else 2))(
+        lambda context, builder, sig, args: emit(builder, *args)
+    )
+
+
+_truths(operator.and_, lambda builder, a, b: builder.and_(a, b))
+_truths(operator.or_, lambda builder, a, b: builder.or_(a, b))
+_truths(operator.invert, lambda builder, a: builder.not_(a))
+
+
 # ------------------------------------------------------------------------------- what formulas are made of beside them
 
 
-def _call(builder: Any, name: str, values: list[Any]) -> Any:
-    """LLVM's function of that name."""
-    real = values[0].type
-    signature = ir.FunctionType(real, [real] * len(values))
-    return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [real], signature), values)
+def call_llvm(builder: Any, name: str, values: list[Any]) -> Any:
+    """LLVM's function of that name, for reals or vectors of them."""
+    kind = values[0].type
+    real = kind.element if isinstance(kind, ir.VectorType) else kind
+    suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    full = f"llvm.{name}.{suffix}f{32 if real == ir.FloatType() else 64}"
+    signature = ir.FunctionType(kind, [kind] * len(values))
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, full), values)
 
 
 def _llvm(name: str, operands: int) -> Any:
@@ -140,7 +194,7 @@ def _llvm(name: str, operands: int) -> Any:
 
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             values = [builder.extract_value(a, 0) for a in args]
-            return _made(context, builder, number, _call(builder, name, values))
+            return _made(context, builder, number, call_llvm(builder, name, values))
 
         return number(*[number] * operands), emit
 
@@ -180,9 +234,16 @@ def choose(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
         return None
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(*args)
+        values = [builder.extract_value(x, 0) for x in args[1:]]
+        return _made(context, builder, number, builder.select(args[0], *values))
 
-    return number(types.boolean, number, number), emit
+    return number(number.truth, number, number), emit
+
+
+def _whole(number: Number) -> Any:
+    """LLVM's integers of as many bits and lanes."""
+    size = ir.IntType(number.real.bitwidth)
+    return size if number.lanes == 1 else ir.VectorType(size, number.lanes)
 
 
 @intrinsic
@@ -193,8 +254,8 @@ def exponent_field(typingctx: Any, a: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = builder.extract_value(args[0], 0)
-        whole = ir.IntType(a.real.bitwidth)
-        shifted = builder.shl(builder.bitcast(value, whole), ir.Constant(whole, MANTISSA[a.real.bitwidth]))
+        whole = _whole(a)
+        shifted = builder.shl(builder.bitcast(value, whole), filled(whole, MANTISSA[a.real.bitwidth]))
         return _made(context, builder, a, builder.bitcast(shifted, value.type))
 
     return a(a), emit
@@ -210,16 +271,15 @@ def parts(typingctx: Any, a: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = builder.extract_value(args[0], 0)
-        whole, mantissa = ir.IntType(size), ir.Constant(ir.IntType(size), MANTISSA[size])
-        low, one, magic = (
-            ir.Constant(whole, bits_of(x, size)) for x in (math.sqrt(0.5), 1.0, 1.5 * 2 ** MANTISSA[size])
-        )
+        whole = _whole(a)
+        mantissa = filled(whole, MANTISSA[size])
+        low, one, magic = (filled(whole, bits_of(x, size)) for x in (math.sqrt(0.5), 1.0, 1.5 * 2 ** MANTISSA[size]))
         moved = builder.add(builder.bitcast(value, whole), builder.sub(one, low))
-        field = builder.sub(builder.ashr(moved, mantissa), ir.Constant(whole, BIAS[size]))
+        field = builder.sub(builder.ashr(moved, mantissa), filled(whole, BIAS[size]))
         k = builder.bitcast(builder.add(field, magic), value.type)
-        k = builder.fsub(k, ir.Constant(value.type, 1.5 * 2 ** MANTISSA[size]))
-        fraction = builder.and_(moved, ir.Constant(whole, 2 ** MANTISSA[size] - 1))
-        e = builder.fsub(builder.bitcast(builder.add(fraction, low), value.type), ir.Constant(value.type, 1.0))
+        k = builder.fsub(k, filled(value.type, 1.5 * 2 ** MANTISSA[size]))
+        fraction = builder.and_(moved, filled(whole, 2 ** MANTISSA[size] - 1))
+        e = builder.fsub(builder.bitcast(builder.add(fraction, low), value.type), filled(value.type, 1.0))
         made = (_made(context, builder, a, k), _made(context, builder, a, e))
         return context.make_tuple(builder, sig.return_type, made)
 
@@ -232,7 +292,7 @@ def constant(typingctx: Any, name: Any, like: Any) -> Any:
     found = COEFFICIENTS[like.real.bitwidth][name.literal_value]
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _made(context, builder, like, ir.Constant(context.get_value_type(like.real), found))
+        return _made(context, builder, like, filled(context.get_value_type(like.storage), found))
 
     return like(name, like), emit
 
@@ -244,9 +304,9 @@ def polynomial(typingctx: Any, name: Any, x: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         at = builder.extract_value(args[1], 0)
-        total = ir.Constant(at.type, found[0])
+        total = filled(at.type, found[0])
         for c in found[1:]:
-            total = _call(builder, "fma", [total, at, ir.Constant(at.type, c)])
+            total = call_llvm(builder, "fma", [total, at, filled(at.type, c)])
         return _made(context, builder, x, total)
 
     return x(name, x), emit
@@ -275,13 +335,13 @@ def real_of(typingctx: Any, a: Any) -> Any:
 
 @intrinsic
 def plain(typingctx: Any, a: Any, like: Any) -> Any:
-    """A number without its derivative, or one of Python's, as a plain number of the precision of `like`."""
-    made = Number(like.real)
+    """A number without its derivative, or one of Python's, as a plain number of the precision and lanes of `like`."""
+    made = Number(like.real, lanes=like.lanes)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if isinstance(a, Number):
             return _made(context, builder, made, builder.extract_value(args[0], 0))
-        return _made(context, builder, made, context.cast(builder, args[0], a, made.real))
+        return context.cast(builder, args[0], a, made)
 
     return made(a, like), emit
 

@@ -15,11 +15,9 @@ from .normalize import (
     layer_norm_forward,
 )
 from .optim import adadelta, adagrad, adam, clip_norm, clip_value, nadam, radam, rmsprop, sgd
-from .program import Program
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
 __all__ = [
-    "Program",
     "activation_backward",
     "activation_forward",
     "adadelta",

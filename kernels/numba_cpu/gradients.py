@@ -1,0 +1,156 @@
+"""What both ways to the gradients of the fully connected layer have in common:
+
+    dz (m, n) = dy · act'(saved)    db (n) = Σ_rows dz    dx (m, k) = dz · w (n, k)    dw (n, k) = dzᵀ · x (m, k)
+
+In a wide layer dz with the sums of its rows, dx and dw are a job each (wide.py). In a tall one, many rows over small
+weights, they are made for a chunk of rows at a time, so that dz never leaves the cache; dw and db are then the sums of
+what each of a few groups of chunks has (tall.py). Which way depends on the shape alone, and so do chunks and groups.
+"""
+
+from __future__ import annotations
+
+from numba.core import types
+
+from .activations import backward
+from .jobs import ADD, BIAS, IS_RELU, SWAPPED, C, Operand, Plans, S, V, Y, fill_plan, find, parts
+from .matmul import plan
+from .memory import BYTES, Array, address, every, given, inner, item_size, lanes_of, load_some, store_some
+from .outer import plan_outer, prefers_outer
+from .small import plan_small, prefers_small
+
+ACTIVATION_COST = 16  # of an element, in multiply-adds
+IN_CACHE = 16384  # bytes of dz that are made at a time
+
+# A layer is tall with so many rows, and no more weights than these; or if the sums of its groups are less to exchange
+# between the cores than dz and x are. Groups, at least and at most, and rows of one in between. A chunk: elements of dz
+# and x, but not fewer rows.
+TALL, SMALL_WEIGHTS = 256, 4096
+FEW_GROUPS, MANY_GROUPS, GROUP_ROWS, CHUNK, MIN_CHUNK = 4, 16, 256, 16384, 256
+
+
+@inner
+def chunks_of(m, k, n):
+    """-> rows of a group and of a chunk, of which a group has a whole number; 0, 0 if the layer is wide"""
+    weights = n * k
+    groups = min(MANY_GROUPS, max(FEW_GROUPS, m // GROUP_ROWS))
+    if m < TALL or weights == 0 or (weights > SMALL_WEIGHTS and 2 * groups * weights > m * (n + k)):
+        return 0, 0
+    rows = (m + groups - 1) // groups
+    most = max(MIN_CHUNK, CHUNK // (n + k))
+    count = (rows + most - 1) // most
+    chunk = (rows + count - 1) // count
+    return count * chunk, chunk
+
+
+# ----------------------------------------------------------------------------------------------------------- plans
+
+
+def _product_plan(
+    m: int, k: int, n: int, s: Operand, v: Operand, c: Operand, size: int, threads: int, is_often: bool
+) -> tuple[int, ...]:
+    """Of a product without bias and activation."""
+    if prefers_outer(m, k, n, v, c):
+        return plan_outer(m, k, n, s, v, c, size, threads)
+    if is_often and prefers_small(m, k, n, s, v, c, size):
+        return plan_small(m, k, n, s, v, c, size, threads)
+    return plan(m, k, n, s, v, c, size, threads)
+
+
+def _weights_plan(m: int, k: int, n: int, x: Operand, size: int, threads: int) -> tuple[int, ...]:
+    """Of dw (n, k) = dzᵀ (n, m) · x (m, k), or of its transpose if vectors along n waste so many fewer lanes that it
+    pays to turn it."""
+    lanes = BYTES // size
+    if 7 * parts(n, lanes) * k < 6 * parts(k, lanes) * n:
+        return plan(k, m, n, Operand(x.col, x.row), Operand(n, 1), Operand(1, k), size, threads, swapped=True)
+    return _product_plan(n, m, k, Operand(1, n), x, Operand(k, 1), size, threads, False)
+
+
+def _plans_of(
+    m: int, k: int, n: int, x_row: int, x_col: int, w_row: int, w_col: int, what: int, threads: int, is_often: bool
+) -> list[tuple[int, ...]]:
+    """Of dx and of dw; of a tall layer, those of a chunk, and those of the last one.
+
+    Strides in bytes. what: 4 · the bytes of an element, + 1 for dx, + 2 for dw
+    """
+    size = what // 4
+    x, w = Operand(x_row // size, x_col // size), Operand(w_row // size, w_col // size)
+
+    def both(m: int, threads: int) -> list[tuple[int, ...]]:
+        dx = _product_plan(m, n, k, Operand(n, 1), w, Operand(k, 1), size, threads, is_often) if what & 1 else ()
+        return [dx, _weights_plan(m, k, n, x, size, threads) if what & 2 else ()]
+
+    _, chunk = chunks_of.py_func(m, k, n)
+    if chunk:
+        return [*both(chunk, 1), *both(m % chunk or chunk, 1)]
+    return both(m, threads)
+
+
+plans = Plans(_plans_of)
+
+
+@inner
+def find_plans(table, dy, x, w, dx, dw):
+    """-> the address of the plans, 0 if there are none, and k, which is that of x or of w"""
+    k, x_row, x_col, w_row, w_col = 0, 0, 0, 0, 0
+    if given(x.data):
+        k, x_row, x_col = x.shape[1], x.strides[0], x.strides[1]
+    if given(w.data):
+        k, w_row, w_col = w.shape[1], w.strides[0], w.strides[1]
+    what = 4 * item_size(dy.data) + given(dx.data) + 2 * given(dw.data)
+    return find(table.data, (dy.shape[0], k, dy.shape[1], x_row, x_col, w_row, w_col, what)), k
+
+
+@inner
+def fill_job(job, plans, which, s, v, c, add, share):
+    """C (+)= S V, or its transpose, as plan number `which`, for one thread or for all"""
+    fill_plan(job, plans, which, share)
+    swapped = job[SWAPPED] != 0
+    job[S], job[V], job[C] = address(v if swapped else s), address(s if swapped else v), address(c)
+    job[Y], job[BIAS], job[IS_RELU], job[ADD] = 0, 0, 0, add
+
+
+def takes(real):
+    """The arguments of both kernels: table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate"""
+    return (Array(types.intp), *(Array(real),) * 8, Array(types.intp), Array(real), types.boolean)
+
+
+# ------------------------------------------------------------------------------------------------------ dz and sums
+
+
+@inner
+def clear(sums, count):
+    for j in range(0, count, lanes_of(sums)):
+        store_some(sums + j, every(sums, 0), count - j)
+
+
+@inner
+def _add_rows(sums, rows, count, n):
+    """sums[j] += Σ_i rows[i][j] over `count` rows of n"""
+    for j in range(0, n, lanes_of(sums)):
+        total = load_some(sums + j, n - j, 0)
+        for i in range(count):
+            total = total + load_some(rows + (i * n + j), n - j, 0)
+        store_some(sums + j, total, n - j)
+
+
+@inner
+def derive(run, is_custom, params, dy, saved, dz, sums, is_summed, is_dy, rows, n):
+    """dz = dy · act'(saved) for `rows` rows of n, unless it is dy, some at a time; sums[j] += Σ_i dz[i][j], if
+    wanted"""
+    some = max(1, IN_CACHE // (n * item_size(dy)))
+    for i in range(0, rows, some):
+        count, at = min(some, rows - i), i * n
+        if not is_dy:
+            backward(run, is_custom, params, dy + at, saved + at, dz + at, count * n)
+        if is_summed:
+            _add_rows(sums, dz + at, count, n)
+
+
+@inner
+def add_up(sums, count, apart, to, size, accumulate):
+    """to[] (+)= Σ of `count` sums of `size` elements, in their order; they lie `apart`"""
+    for j in range(0, size, lanes_of(to)):
+        total = load_some(to + j, size - j, 0) if accumulate else every(to, 0)
+        for i in range(count):
+            total = total + load_some(sums + (i * apart + j), size - j, 0)
+        store_some(to + j, total, size - j)

@@ -1,0 +1,153 @@
+"""The fully connected layer, forward and backward. Arguments as in kernels/contract.py."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.core import types
+
+from .activations import OTHER, RELU, run_of
+from .dot import MOST_ROWS, plan_dots
+from .entry import Entry
+from .gradients import ACTIVATION_COST, TALL, chunks_of, plans
+from .jobs import (
+    ADD,
+    BIAS,
+    IS_CUSTOM,
+    IS_RELU,
+    NOT_PLANNED,
+    PARAMS,
+    ROOM,
+    RUN,
+    SWAPPED,
+    C,
+    Operand,
+    Plans,
+    S,
+    V,
+    Y,
+    counted,
+    fill_plan,
+    find,
+    parts,
+    run_product,
+)
+from .matmul import V_BLOCK, plan
+from .memory import (
+    BYTES,
+    Array,
+    address,
+    given,
+    item_size,
+    lanes_of,
+    room,
+)
+from .outer import LARGE
+from .pool import worth
+from .small import plan_small, prefers_small
+from .tall import tall, tall_memory
+from .wide import SMALL, wide, wide_memory
+
+MANY = 128  # from so many rows on, turning w costs nothing beside the multiplications
+TURN = 2 if BYTES == 64 else 5  # twice what an element of C costs, to be turned, beside one of x or w
+
+# --------------------------------------------------------------------------------------------------------- forward
+
+
+def _prefers_turned(m: int, k: int, n: int, size: int) -> bool:
+    """Is yᵀ = w xᵀ quicker? An operand is to be turned: w, or x, and then C as well each time that its panels are
+    full."""
+    width = 2 * BYTES // size
+    turns = 2 * parts(k * parts(m, width) * width * size, V_BLOCK) - 1
+    return m < n and m <= MANY and m * k + m * n * turns * TURN / 2 < n * k
+
+
+FEW = 2 * MOST_ROWS
+DOT_STEP, DOT_SUM = 1.28, 3  # what a vector of terms and the rest cost, for each element, in multiply-adds
+
+
+def _prefers_dots(m: int, k: int, n: int, x: Operand, w: Operand, size: int) -> bool:
+    """Few rows of x, or of w: summing across lanes then costs less than turning an operand, if k fills the lanes or
+    there is little to sum: up to FEW rows, or twice as many where the tile would have to copy its other operand. It
+    also costs less than the lanes of the tile that more rows leave empty. Not so if the other operand has to come from
+    memory, which the dot products do not read as evenly."""
+    lanes, rows, others = BYTES // size, min(m, n), max(m, n)
+    few = FEW if k * size % 4096 else 2 * FEW
+    is_few = rows <= few and (k >= 2 * lanes or m * n <= 512)
+    dots, tiles = rows * (DOT_STEP * k / lanes + DOT_SUM), parts(rows, lanes) * k
+    return (is_few or (dots < tiles and others * k * size < LARGE)) and x.col == 1 and w.col == 1
+
+
+def _forward_plan(
+    m: int, k: int, n: int, x_row: int, x_col: int, w_row: int, w_col: int, size: int, threads: int, is_often: bool
+) -> tuple[int, ...]:
+    """The strides are in bytes."""
+    x, w = Operand(x_row // size, x_col // size), Operand(w_row // size, w_col // size)
+    if m and n and _prefers_dots(m, k, n, x, w, size):
+        if m < n:
+            return plan_dots(m, k, n, x.row, w.row, Operand(n, 1), size, threads, False)
+        return plan_dots(n, k, m, w.row, x.row, Operand(1, n), size, threads, True)
+    if is_often and prefers_small(m, k, n, x, Operand(w.col, w.row), Operand(n, 1), size):
+        return plan_small(m, k, n, x, Operand(w.col, w.row), Operand(n, 1), size, threads)
+    if _prefers_turned(m, k, n, size):
+        return plan(n, k, m, w, Operand(x.col, x.row), Operand(1, n), size, threads, swapped=True)
+    return plan(m, k, n, x, Operand(w.col, w.row), Operand(n, 1), size, threads)
+
+
+_forward_plans = Plans(lambda *key: [_forward_plan(*key)])
+
+
+def _forward(table, x, w, b, y, z, code, params):
+    """-> NOT_PLANNED, or what `counted` says"""
+    m, k, n, size = x.shape[0], x.shape[1], w.shape[0], item_size(x.data)
+    found = find(table.data, (m, k, n, x.strides[0], x.strides[1], w.strides[0], w.strides[1], size))
+    if found == 0:
+        return NOT_PLANNED
+    steps = m * n * (k + ACTIVATION_COST) / lanes_of(x.data)
+    share = worth(steps)
+    job = room(table.data, ROOM)
+    fill_plan(job, found, 0, share)
+    first, kind = z.data if given(z.data) else y.data, code.data[3]
+    swapped = job[SWAPPED] != 0
+    job[S], job[V] = address(w.data if swapped else x.data), address(x.data if swapped else w.data)
+    job[C], job[Y] = address(first), address(y.data) if kind == OTHER else 0
+    job[BIAS], job[ADD], job[IS_RELU] = address(b.data), 0, kind == RELU
+    job[RUN], job[IS_CUSTOM], job[PARAMS] = code.data[0], code.data[1], address(params.data)
+    run_product(job, share, steps)
+    return counted(found, table.data)
+
+
+_forward_kernel = Entry(_forward, lambda real: (Array(types.intp), *(Array(real),) * 5, Array(types.intp), Array(real)))
+
+
+def linear_forward(x, w, b, act, params, y, z):
+    size = x.itemsize
+    run, kernel = run_of(act, params, size, False), _forward_kernel[size]
+    says = kernel(_forward_plans.table, x, w, b, y, z, run.code, run.params)
+    if says != _forward_plans.threads:
+        key = (*x.shape, w.shape[0], *x.strides, *w.strides, size)
+        if says == NOT_PLANNED:
+            _forward_plans.add(*key)
+            says = kernel(_forward_plans.table, x, w, b, y, z, run.code, run.params)
+        _forward_plans.said(says, *key)
+
+
+# -------------------------------------------------------------------------------------------------------- backward
+
+
+def linear_backward(dy, x, w, saved, act, params, dx, dw, db, accumulate):
+    size, (m, n), memory, kernel = dy.itemsize, dy.shape, None, wide
+    k = (w if x is None else x).shape[1] if x is not None or w is not None else 0
+    if m >= TALL and chunks_of.py_func(m, k, n)[0]:
+        kernel, memory = tall, np.empty(tall_memory(m, k, n), dy.dtype)
+    elif wide_memory(m, n) > SMALL:
+        memory = np.empty(wide_memory(m, n), dy.dtype)
+    run = run_of(act, params, size, True)
+    arguments = dy, x, w, saved, dx, dw, db, memory, run.code, run.params, accumulate
+    says = kernel[size](plans.table, *arguments)
+    if says != plans.threads:
+        x_strides, w_strides = ((0, 0) if a is None else a.strides for a in (x, w))
+        key = (m, k, n, *x_strides, *w_strides, 4 * size + (dx is not None) + 2 * (dw is not None))
+        if says == NOT_PLANNED:
+            plans.add(*key)
+            says = kernel[size](plans.table, *arguments)
+        plans.said(says, *key)

@@ -1,0 +1,318 @@
+"""C (m, n) = act(start + S (m, k) · V (k, n)), any strides, over the threads of the pool.
+
+How a product is cut is planned in Python, once for each shape; the loops are compiled. C is cut into tasks of row_block
+× col_block. A task walks
+
+    k in blocks  ->  V's block, copied into panels as wide as a tile, stays in L2
+      rows in strips as high as a tile  ->  S's strip stays in L1
+        panels  ->  one tile of C in registers
+      the activation over the strips just written, while they are in the cache
+
+the loop order of Goto & van de Geijn 2008, but nothing is copied without need: the tile reads S through any strides,
+unless they are bad ones for the caches, and V's rows too, if they are contiguous and few strips use them. A C whose
+columns are contiguous is made tile by tile in scratch, and turned.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba.core import types
+
+from . import tile as t
+from .activations import forward
+from .entry import Address
+from .jobs import GIVEN, Given, Operand, evenly, parts
+from .memory import (
+    BYTES,
+    address,
+    call,
+    inner,
+    item_size,
+    lanes_of,
+    load_some,
+    loaded,
+    one_of,
+    pointer,
+    room,
+    store,
+    store_some,
+    whole_numbers,
+)
+from .pool import scratch
+from .tile import HIGHEST, tile
+from .turn import turn
+
+# In bytes: a packed block of V, which is to stay in half of L2; a packed strip of S; a row of V's block of columns;
+# from there on rows of V are far apart.
+V_BLOCK, S_BLOCK, MAX_COLS, APART = (524288, 196608, 1024, 2048) if BYTES == 64 else (262144, 98304, 512, 512)
+K_BLOCK = V_BLOCK // MAX_COLS  # terms that are summed one after the other: it depends on k alone, and so do the bits
+MAX_WIDTH = 8 * BYTES  # of a tile
+FEW_OUTPUTS = 4096  # to share fewer, every thread would have to fetch nearly all of both operands
+LARGE_V = 12_000_000  # bytes of V that the strips read: more than comes from the caches
+FINISH = 24  # rows that are finished at a time, at least
+
+#: where a thread's scratch has what: the number of the job, and which block of V the panels hold; panels; strip; tile
+#: of C
+PANELS_AT, STRIP_AT = 64, 64 + V_BLOCK + MAX_WIDTH
+TILE_AT = STRIP_AT + S_BLOCK + BYTES
+
+IN_PLACE, BY_ROWS, TURNED, ONE_BY_ONE = range(4)  # how V gets into panels
+
+
+class Plan(NamedTuple):
+    """How a product is made: in elements, and addresses."""
+
+    code: int  # of the task
+    tasks: int
+    swapped: int  # is it the transpose, with S and V exchanged? Then the bias belongs to rows.
+    m: int
+    k: int
+    n: int
+    s_row: int
+    s_col: int
+    v_row: int
+    v_col: int
+    c_row: int
+    c_col: int
+    width: int  # of a tile
+    narrow_width: int  # of that for a last panel which is not full
+    pack_v: int
+    pack_s: int
+    strip: int  # its height
+    row_block: int
+    row_blocks: int
+    col_block: int
+    k_block: int
+    depth: int  # of panels and strips: a block of k, or several
+    tile: int
+    last: int  # for the last strip
+    narrow: int
+    narrow_last: int
+    turn: int
+
+
+def plan(
+    m: int, k: int, n: int, s: Operand, v: Operand, c: Operand, size: int, threads: int, swapped: bool = False
+) -> Plan:
+    """size: bytes of an element. threads: 1, or how many share the work."""
+    if m * n == 0:
+        return Plan(*(0,) * len(Plan._fields))  # no tasks
+    lanes = BYTES // size
+    vectors = 8 if m <= HIGHEST[8] else 4 if m <= HIGHEST[4] else 2
+    if n <= vectors * lanes // 2:
+        vectors = max(1, parts(n, lanes))
+        vectors = 1 if vectors == 1 else 2 if vectors == 2 else 4
+    width = vectors * lanes
+    strip = evenly(m, HIGHEST[vectors])
+
+    if m * n < FEW_OUTPUTS:
+        threads = 1
+    wanted = 4 * threads if threads > 1 else 1
+    one_block = k <= K_BLOCK
+    by_rows = parts(m, (2 if one_block else 8) * strip)
+    col_block = max(width, V_BLOCK // size // max(k, 64) // width * width if one_block else MAX_COLS // size)
+    while col_block > width and by_rows * parts(n, col_block) < wanted:
+        col_block = max(width, col_block // 2 // width * width)
+    col_block = min(col_block, parts(n, width) * width)
+    col_blocks = parts(n, col_block)
+    row_block = parts(parts(m, strip), parts(wanted, col_blocks)) * strip
+    row_blocks = parts(m, row_block)
+
+    strips, panels = parts(row_block, strip), parts(min(n, col_block), width)
+    far = strips * k * n * size >= LARGE_V or strips >= (4 if v.row * size % 4096 else 2)
+    if v.col == 1:
+        pack_v = BY_ROWS if v.row * size >= APART and far else IN_PLACE
+    else:
+        pack_v = TURNED if v.row == 1 else ONE_BY_ONE
+    if s.col == 1:
+        pack_s = k > 64 and s.row * size % 4096 == 0
+    else:
+        pack_s = s.row != 1 or (panels > 1 and s.col * size >= 1024)
+
+    k_block = evenly(k, K_BLOCK)
+    depth, room = k_block, min(V_BLOCK // size // col_block, S_BLOCK // size // strip - lanes)
+    if c.col != 1 and room > k_block:  # C is turned less often
+        depth = room // k_block * k_block
+
+    rest = n % width
+    narrow = width
+    while rest and narrow > lanes and rest <= narrow // 2:
+        narrow //= 2
+    last = m % strip or strip
+    tiles = [tile(rows, wide // lanes, False)[size] for wide in (width, narrow) for rows in (strip, last)]
+    return Plan(
+        *(matmul_task[size], row_blocks * col_blocks, swapped, m, k, n, *s, *v, *c, width, narrow, pack_v, pack_s),
+        *(strip, row_block, row_blocks, col_block, k_block, depth, *tiles, turn[size]),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ copies of V
+
+
+@inner
+def _pack_panel(j, src, dst, width, k, cols):
+    """dst[p*width + c] = src[p*v_row + c*v_col] for p < k, c < cols; 0 for cols <= c < width"""
+    step = lanes_of(src)
+    if j.v_col == 1:
+        for p in range(k):
+            for c in range(0, width, step):
+                store(dst + (p * width + c), load_some(src + (p * j.v_row + c), cols - c, 0))
+    elif j.v_row == 1:
+        call(j.turn, src, j.v_col, dst, width, cols, k, width)
+    else:
+        for p in range(k):
+            for c in range(width):
+                dst[p * width + c] = src[p * j.v_row + c * j.v_col] if c < cols else 0
+
+
+@inner
+def _give_panels(j, g, own, v, panels, column, cols, p, k):
+    """V[p..p+k][column..column+cols] in panels, unless they are there from the task before. Where V is read in place,
+    only a last panel that is not full is copied, so that the tile may read whole vectors."""
+    if own[0] == g.number and own[1] == column and own[2] == p:
+        return
+    whole = cols // j.width * j.width
+    src = v + (p * j.v_row + column * j.v_col)
+    for c in range(whole if j.pack_v == IN_PLACE else 0, cols, j.width):
+        width = j.width if c < whole else j.narrow_width
+        _pack_panel(j, src + c * j.v_col, panels + c * k, width, k, min(width, cols - c))
+    own[0], own[1], own[2] = g.number, column, p
+
+
+# --------------------------------------------------------------------------------------------------------- the task
+
+
+@inner
+def _pack_strip(j, src, dst, rows, k):
+    """S's strip: with contiguous rows, k + a vector apart; else column by column"""
+    step = lanes_of(src)
+    if j.s_col == 1:
+        for r in range(rows):
+            for p in range(0, k, step):
+                store_some(dst + (r * (k + step) + p), load_some(src + (r * j.s_row + p), k - p, 0), k - p)
+    elif j.s_row == 1:
+        for p in range(k):
+            for r in range(0, rows, step):
+                store(dst + (p * rows + r), load_some(src + (p * j.s_col + r), rows - r, 0))
+    else:
+        for p in range(k):
+            for r in range(rows):
+                dst[p * rows + r] = src[r * j.s_row + p * j.s_col]
+
+
+@inner
+def _finish(j, g, c, y, i, end, cols):
+    """y = act(C) for rows i..end, just made, and `cols` columns; c, y: where the first of them is"""
+    if j.c_col == 1:
+        rows, count, apart = end - i, cols, j.c_row
+    else:
+        rows, count, apart = cols, end - i, j.c_col
+    if count == apart:
+        rows, count = 1, rows * count
+    for r in range(rows):
+        forward(g.run, g.is_custom, pointer(g.params, c), c + r * apart, y + r * apart, count)
+
+
+@inner
+def _run_blocks(j, g, told, code, p, k, floor):
+    """A tile of C, over the blocks of k in [p, p + k)"""
+    s, v, q = told[t.S], told[t.V], 0
+    while True:  # once even for k = 0
+        some = min(j.k_block, k - q)
+        told[t.K], told[t.ADD] = some, g.add or p + q > 0
+        is_last = p + q + some == j.k
+        call(code, told, floor if is_last else one_of(-float("inf"), floor))
+        q += some
+        if q >= k:
+            break
+        told[t.S] += some * told[t.S_COL]
+        told[t.V] += some * told[t.V_ROW]
+    told[t.S], told[t.V] = s, v
+
+
+@inner
+def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, floor):
+    """C[i..i+rows][column..column+cols], where c is the first of them, from the strip that `told` has and the panels:
+    all whole ones in one go, unless C has to be turned, and then what is left."""
+    size = item_size(c)
+    whole = cols // j.width * j.width
+    is_turned = j.c_col != 1
+    at = 0
+    while at < cols:
+        in_place = j.pack_v == IN_PLACE and at < whole
+        width = j.width if at < whole else j.narrow_width
+        some = min(width, cols - at) if is_turned else whole - at if at < whole else cols - at
+        src = v + (p * j.v_row + column + at) if in_place else panels + at * k
+        told[t.V], told[t.V_ROW] = address(src), (j.v_row if in_place else width) * size
+        told[t.V_PANEL] = (width if in_place else width * k) * size
+        told[t.COLS] = some
+        if g.bias:
+            told[t.BIAS] = g.bias + (i if j.swapped else column + at) * size
+        code = (j.tile if rows == j.strip else j.last) if at < whole else j.narrow if rows == j.strip else j.narrow_last
+        to = c + at * j.c_col
+        if is_turned:
+            if g.add or p > 0:
+                call(j.turn, to, j.c_col, tiles, MAX_WIDTH // size, some, rows, some)
+            _run_blocks(j, g, told, code, p, k, floor)
+            call(j.turn, tiles, MAX_WIDTH // size, to, j.c_col, rows, some, rows)
+        else:
+            told[t.C] = address(to)
+            _run_blocks(j, g, told, code, p, k, floor)
+        at += some
+
+
+def _task(job, index):
+    """Part of C: the rows of one block, the columns of another. job: a Given and a Plan"""
+    numbers = whole_numbers(job)
+    g = loaded(numbers, Given)
+    j = loaded(numbers + GIVEN, Plan)
+    size = item_size(job)
+    column = index // j.row_blocks * j.col_block
+    cols = min(j.col_block, j.n - column)
+    row = index % j.row_blocks * j.row_block
+    row_end = min(row + j.row_block, j.m)
+
+    own = whole_numbers(scratch(job))
+    begin = address(own)
+    panels, strip, tiles = (
+        pointer(begin + PANELS_AT, job),
+        pointer(begin + STRIP_AT, job),
+        pointer(begin + TILE_AT, job),
+    )
+    s, v = pointer(g.s, job), pointer(g.v, job)
+    c = pointer(g.c, job) + (row * j.c_row + column * j.c_col)
+    y = pointer(g.y, job) + (row * j.c_row + column * j.c_col)
+    told = room(numbers, 14)
+    told[t.C], told[t.C_ROW] = begin + TILE_AT, (j.c_row if j.c_col == 1 else MAX_WIDTH // size) * size
+    told[t.BIAS], told[t.BIAS_BY_ROWS] = 0, j.swapped
+    floor = one_of(0.0 if g.is_relu else -float("inf"), job[0])
+
+    p = 0
+    while True:  # once even for k = 0
+        k = min(j.depth, j.k - p)
+        is_last = p + k == j.k
+        _give_panels(j, g, own, v, panels, column, cols, p, k)
+        finished = row
+        for i in range(row, row_end, j.strip):
+            rows = min(j.strip, row_end - i)
+            src = s + (i * j.s_row + p * j.s_col)
+            if j.pack_s:
+                _pack_strip(j, src, strip, rows, k)
+                told[t.S] = address(strip)
+                told[t.S_ROW] = (k + lanes_of(job) if j.s_col == 1 else 1) * size
+                told[t.S_COL] = (1 if j.s_col == 1 else rows) * size
+            else:
+                told[t.S], told[t.S_ROW], told[t.S_COL] = address(src), j.s_row * size, j.s_col * size
+            _run_strip(j, g, told, tiles, v, panels, c + (i - row) * j.c_row, i, rows, column, cols, p, k, floor)
+            end = i + rows
+            if g.y and is_last and (end == row_end or end - finished >= FINISH):
+                past = (finished - row) * j.c_row
+                _finish(j, g, c + past, y + past, finished, end, cols)
+                finished = end
+        p += k
+        if p >= j.k:
+            break
+
+
+matmul_task = Address(_task, lambda real: (types.CPointer(real), types.intp), "matmul")

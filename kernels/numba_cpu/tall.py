@@ -1,0 +1,74 @@
+"""The gradients of a tall layer: a task for each group of chunks of rows, with sums of its own."""
+
+from __future__ import annotations
+
+from .activations import IDENTITY
+from .entry import Entry
+from .gradients import ACTIVATION_COST, add_up, chunks_of, clear, derive, fill_job, find_plans, takes
+from .jobs import CODE, NOT_PLANNED, NUMBER, ROOM, TASKS, counted, parts
+from .memory import call, given, inner, item_size, lanes_of, room
+from .pool import new_number, run_tasks, worth
+
+
+def tall_memory(m: int, k: int, n: int) -> int:
+    """Elements: of each group dw (n, k), db (n), dz (chunk, n)."""
+    group, chunk = chunks_of.py_func(m, k, n)
+    return parts(m, group) * (n * k + n + chunk * n)
+
+
+@inner
+def _run_alone(job):
+    """On this thread."""
+    job[NUMBER] = new_number()
+    for index in range(job[TASKS]):
+        call(job[CODE], job, index)
+
+
+@inner
+def _task(job, index):
+    """A group of chunks."""
+    arrays, run, wanted, shape, own = job
+    table, plans, dy, x, w, saved, dx = arrays
+    is_weighed, is_summed, is_dy = wanted
+    m, k, n, x_row, group, chunk = shape
+    dw = own + index * (n * k + n + chunk * n)
+    db = dw + n * k
+    if is_summed:
+        clear(db, n)
+    product = room(table, ROOM)
+    end = min(m, (index + 1) * group)
+    for i in range(index * group, end, chunk):
+        rows, at = min(chunk, end - i), i * n
+        which = 2 if i + chunk >= m else 0
+        dz = dy + at if is_dy else db + n
+        derive(run[0], run[1], run[2], dy + at, saved + at, dz, db, is_summed, is_dy, rows, n)
+        if given(dx):
+            fill_job(product, plans, which, dz, w, dx + i * k, 0, 0)
+            _run_alone(product)
+        if is_weighed:
+            fill_job(product, plans, which + 1, dz, x + i * x_row, dw, i > index * group, 0)
+            _run_alone(product)
+
+
+def _tall(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
+    """memory: `tall_memory` of it. -> NOT_PLANNED, or what `counted` says"""
+    plans, k = find_plans(table, dy, x, w, dx, dw)
+    if plans == 0:
+        return NOT_PLANNED
+    m, n, own = dy.shape[0], dy.shape[1], memory.data
+    group, chunk = chunks_of(m, k, n)
+    groups, apart = (m + group - 1) // group, n * k + n + chunk * n
+    x_row = x.strides[0] // item_size(x.data) if given(x.data) else 0
+    arrays = table.data, plans, dy.data, x.data, w.data, saved.data, dx.data
+    wanted = given(dw.data), given(db.data), code.data[3] == IDENTITY
+    run = code.data[0], code.data[1], params.data
+    steps = m * n * (2 * k + ACTIVATION_COST) / lanes_of(dy.data)
+    run_tasks(_task, (arrays, run, wanted, (m, k, n, x_row, group, chunk), own), groups, worth(steps), steps)
+    if given(dw.data):
+        add_up(own, groups, apart, dw.data, n * k, accumulate)
+    if given(db.data):
+        add_up(own + n * k, groups, apart, db.data, n, accumulate)
+    return counted(plans, table.data)
+
+
+tall = Entry(_tall, takes)
