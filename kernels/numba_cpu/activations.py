@@ -57,8 +57,8 @@ KINDS = {"identity": IDENTITY, "relu": RELU}
 class Run:
     """A direction of an activation with its parameters, for numbers of one size.
 
-    code: an array of the address of its run, whether the user wrote that, what an element costs, and which of KINDS it
-    is. params: reals.
+    code: an array of the address of its run, whether the user wrote that, what an element costs, which of KINDS it is,
+    and, of the forward direction, what runs it over rows. params: reals.
     """
 
     def __init__(self, act: Any, params: tuple[float, ...], size: int, backward: bool) -> None:
@@ -67,7 +67,9 @@ class Run:
         else:
             address = act.custom.table[2 * backward + (size == 8)]
         cost = CHEAP_COST if act.name in CHEAP and act.custom is None else COST
-        self.code = np.array([address, act.custom is not None, cost, KINDS.get(act.name, OTHER)], np.intp)
+        kind = KINDS.get(act.name, OTHER) if act.custom is None else OTHER
+        over_rows = forward_rows[size] if kind == OTHER and not backward else 0
+        self.code = np.array([address, act.custom is not None, cost, kind, over_rows], np.intp)
         self.params = np.array([*params, 0, 0][:2], REALS[size].name)
 
 
@@ -92,6 +94,22 @@ def forward(run, is_custom, params, z, y, count):
         call(run, z, y, count)
     else:
         call(run, z, y, count, params)
+
+
+def _forward_rows(run, is_custom, params, z, y, apart, rows, count):
+    """y[i][j] = act(z[i][j]) for `rows` rows of `count`, `apart`; y may be z"""
+    if count == apart:
+        rows, count = 1, rows * count
+    for i in range(rows):
+        forward(run, is_custom, params, z + i * apart, y + i * apart, count)
+
+
+def _rows_takes(real):
+    pointer, index = types.CPointer(real), types.intp
+    return index, index, pointer, pointer, pointer, index, index, index
+
+
+forward_rows = Address(_forward_rows, _rows_takes)
 
 
 @inner

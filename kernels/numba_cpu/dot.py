@@ -10,20 +10,18 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .activations import forward
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, evenly, parts
 from .memory import (
     BYTES,
     INDEX,
     call,
-    inner,
     item_size,
-    loaded,
     masked_load,
     masked_store,
     one_of,
     pointer,
+    record,
     room,
     whole_numbers,
 )
@@ -198,21 +196,11 @@ def plan_dots(
     )
 
 
-@inner
-def _finish(d, g, c, y, count):
-    """y = act(C) for all rows and `count` columns; c, y: where the first of them is"""
-    rows, run, apart = (d.m, count, d.c_row) if d.c_col == 1 else (count, d.m, d.c_col)
-    if run == apart:
-        rows, run = 1, rows * run
-    for r in range(rows):
-        forward(g.run, g.is_custom, pointer(g.params, c), c + r * apart, y + r * apart, run)
-
-
 def _task(job, index):
     """Some columns of C. job: a Given and a DotPlan"""
     numbers = whole_numbers(job)
-    g = loaded(numbers, Given)
-    d = loaded(numbers + GIVEN, DotPlan)
+    g = record(numbers, Given)
+    d = record(numbers + GIVEN, DotPlan)
     size = item_size(job)
     begin = index * d.col_block
     end = min(begin + d.col_block, d.n)
@@ -234,8 +222,10 @@ def _task(job, index):
                     told[BIAS] = g.bias + (i * d.bias_row + j * d.bias_col) * size
                 call(code, told, floor)
     if g.y:
-        at = begin * d.c_col
-        _finish(d, g, pointer(g.c, job) + at, pointer(g.y, job) + at, end - begin)
+        at, count = begin * d.c_col, end - begin
+        rows, count, apart = (d.m, count, d.c_row) if d.c_col == 1 else (count, d.m, d.c_col)
+        c, y = pointer(g.c, job) + at, pointer(g.y, job) + at
+        call(g.finish, g.run, g.is_custom, pointer(g.params, job), c, y, apart, rows, count)
 
 
 dot_task = Address(_task, lambda real: (types.CPointer(real), types.intp), "dots")

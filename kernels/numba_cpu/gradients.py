@@ -12,9 +12,24 @@ from __future__ import annotations
 from numba.core import types
 
 from .activations import backward
+from .entry import Address
 from .jobs import ADD, BIAS, IS_RELU, SWAPPED, C, Operand, Plans, S, V, Y, fill_plan, find, parts
 from .matmul import plan
-from .memory import BYTES, Array, address, every, given, inner, item_size, lanes_of, load_some, store_some
+from .memory import (
+    BYTES,
+    Array,
+    address,
+    call,
+    every,
+    given,
+    inner,
+    item_size,
+    lanes_of,
+    load_some,
+    part,
+    pointer,
+    store_some,
+)
 from .outer import plan_outer, prefers_outer
 from .small import plan_small, prefers_small
 
@@ -40,6 +55,59 @@ def chunks_of(m, k, n):
     count = (rows + most - 1) // most
     chunk = (rows + count - 1) // count
     return count * chunk, chunk
+
+
+# ----------------------------------------------------------------------------------------------- dz and sums of rows
+
+
+def _add_rows(sums, rows, count, n):
+    """sums[j] += Σ_i rows[i][j] over `count` rows of n"""
+    for j in range(0, n, lanes_of(sums)):
+        total = load_some(sums + j, n - j, 0)
+        for i in range(count):
+            total = total + load_some(rows + (i * n + j), n - j, 0)
+        store_some(sums + j, total, n - j)
+
+
+def _derive(run, is_custom, params, dy, saved, dz, is_dy, sums, adds, is_first, rows, n):
+    """dz = dy · act'(saved) for `rows` rows of n, unless it is dy, some at a time. Where `adds` is the address of
+    add_rows, sums[j] += Σ_i dz[i][j], from 0 if they are the first."""
+    if adds and is_first:
+        for j in range(0, n, lanes_of(sums)):
+            store_some(sums + j, every(sums, 0), n - j)
+    some = max(1, IN_CACHE // (n * item_size(dy)))
+    for i in range(0, rows, some):
+        count, at = min(some, rows - i), i * n
+        if not is_dy:
+            backward(run, is_custom, params, dy + at, saved + at, dz + at, count * n)
+        if adds:
+            call(adds, sums, dz + at, count, n)
+
+
+def _add_up(sums, count, apart, to, size, accumulate):
+    """to[] (+)= Σ of `count` sums of `size` elements, in their order; they lie `apart`"""
+    for j in range(0, size, lanes_of(to)):
+        total = load_some(to + j, size - j, 0) if accumulate else every(to, 0)
+        for i in range(count):
+            total = total + load_some(sums + (i * apart + j), size - j, 0)
+        store_some(to + j, total, size - j)
+
+
+def _takes(kinds):
+    """p: a pointer, i: a whole number"""
+    return lambda real: tuple(types.CPointer(real) if kind == "p" else types.intp for kind in kinds)
+
+
+add_rows = Address(_add_rows, _takes("ppii"))
+derive = Address(_derive, _takes("iippppipiiii"))
+add_up = Address(_add_up, _takes("piipii"))
+ADD_ROWS, DERIVE, ADD_UP = range(3)
+
+
+@part
+def piece(plans, like, number):
+    """The address of ADD_ROWS, DERIVE or ADD_UP."""
+    return pointer(plans, like)[2 + number]
 
 
 # ----------------------------------------------------------------------------------------------------------- plans
@@ -68,7 +136,7 @@ def _weights_plan(m: int, k: int, n: int, x: Operand, size: int, threads: int) -
 def _plans_of(
     m: int, k: int, n: int, x_row: int, x_col: int, w_row: int, w_col: int, what: int, threads: int, is_often: bool
 ) -> list[tuple[int, ...]]:
-    """Of dx and of dw; of a tall layer, those of a chunk, and those of the last one.
+    """What makes dz and sums, and how dx and dw are made; of a tall layer, those of a chunk, and those of the last one.
 
     Strides in bytes. what: 4 · the bytes of an element, + 1 for dx, + 2 for dw
     """
@@ -79,16 +147,17 @@ def _plans_of(
         dx = _product_plan(m, n, k, Operand(n, 1), w, Operand(k, 1), size, threads, is_often) if what & 1 else ()
         return [dx, _weights_plan(m, k, n, x, size, threads) if what & 2 else ()]
 
+    pieces = add_rows[size], derive[size], add_up[size]
     _, chunk = chunks_of.py_func(m, k, n)
     if chunk:
-        return [*both(chunk, 1), *both(m % chunk or chunk, 1)]
-    return both(m, threads)
+        return [pieces, *both(chunk, 1), *both(m % chunk or chunk, 1)]
+    return [pieces, *both(m, threads)]
 
 
 plans = Plans(_plans_of)
 
 
-@inner
+@part
 def find_plans(table, dy, x, w, dx, dw):
     """-> the address of the plans, 0 if there are none, and k, which is that of x or of w"""
     k, x_row, x_col, w_row, w_col = 0, 0, 0, 0, 0
@@ -100,7 +169,7 @@ def find_plans(table, dy, x, w, dx, dw):
     return find(table.data, (dy.shape[0], k, dy.shape[1], x_row, x_col, w_row, w_col, what)), k
 
 
-@inner
+@part
 def fill_job(job, plans, which, s, v, c, add, share):
     """C (+)= S V, or its transpose, as plan number `which`, for one thread or for all"""
     fill_plan(job, plans, which, share)
@@ -112,45 +181,3 @@ def fill_job(job, plans, which, s, v, c, add, share):
 def takes(real):
     """The arguments of both kernels: table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate"""
     return (Array(types.intp), *(Array(real),) * 8, Array(types.intp), Array(real), types.boolean)
-
-
-# ------------------------------------------------------------------------------------------------------ dz and sums
-
-
-@inner
-def clear(sums, count):
-    for j in range(0, count, lanes_of(sums)):
-        store_some(sums + j, every(sums, 0), count - j)
-
-
-@inner
-def _add_rows(sums, rows, count, n):
-    """sums[j] += Σ_i rows[i][j] over `count` rows of n"""
-    for j in range(0, n, lanes_of(sums)):
-        total = load_some(sums + j, n - j, 0)
-        for i in range(count):
-            total = total + load_some(rows + (i * n + j), n - j, 0)
-        store_some(sums + j, total, n - j)
-
-
-@inner
-def derive(run, is_custom, params, dy, saved, dz, sums, is_summed, is_dy, rows, n):
-    """dz = dy · act'(saved) for `rows` rows of n, unless it is dy, some at a time; sums[j] += Σ_i dz[i][j], if
-    wanted"""
-    some = max(1, IN_CACHE // (n * item_size(dy)))
-    for i in range(0, rows, some):
-        count, at = min(some, rows - i), i * n
-        if not is_dy:
-            backward(run, is_custom, params, dy + at, saved + at, dz + at, count * n)
-        if is_summed:
-            _add_rows(sums, dz + at, count, n)
-
-
-@inner
-def add_up(sums, count, apart, to, size, accumulate):
-    """to[] (+)= Σ of `count` sums of `size` elements, in their order; they lie `apart`"""
-    for j in range(0, size, lanes_of(to)):
-        total = load_some(to + j, size - j, 0) if accumulate else every(to, 0)
-        for i in range(count):
-            total = total + load_some(sums + (i * apart + j), size - j, 0)
-        store_some(to + j, total, size - j)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .memory import inner, pointer
+from .memory import part, pointer
 from .pool import new_number, run_code, threads
 
 
@@ -26,15 +26,16 @@ class Given(NamedTuple):
     run: int  # of the activation, as of a Run
     is_custom: int
     params: int
+    finish: int  # runs that over rows
     is_relu: int  # is C to be max(0, C)?
     add: int  # to what is in C
     number: int  # of this job
 
 
 GIVEN = len(Given._fields)
-S, V, C, Y, BIAS, RUN, IS_CUSTOM, PARAMS, IS_RELU, ADD, NUMBER = range(GIVEN)
+S, V, C, Y, BIAS, RUN, IS_CUSTOM, PARAMS, FINISH, IS_RELU, ADD, NUMBER = range(GIVEN)
 CODE, TASKS, SWAPPED = range(GIVEN, GIVEN + 3)
-ROOM = GIVEN + 28  # of the longest job
+ROOM = GIVEN + 32  # of the longest job
 
 
 class Operand(NamedTuple):
@@ -88,6 +89,7 @@ class Plans:
         numbers: list[int] = []
         for most in (1, self.threads):
             for plan in self.make(*key, most, is_often):
+                assert len(plan) <= ROOM - GIVEN, "ROOM is too small"
                 numbers += [*plan, *[0] * (ROOM - GIVEN - len(plan))]
         self.kept[key] = np.array([len(numbers) // 2, 0 if is_often else OFTEN, *numbers], np.intp)
         self.table = self._table()  # a new one: other threads may be looking something up
@@ -117,7 +119,7 @@ class Plans:
         return table
 
 
-@inner
+@part
 def find(table, key):
     """The address of the plans of that key, 0 if there are none."""
     place = np.uint64(0)
@@ -136,7 +138,7 @@ def find(table, key):
         place += 1
 
 
-@inner
+@part
 def fill_plan(job, plans, which, share):
     """Plan number `which`, for one thread or for all. plans: their address"""
     numbers = pointer(plans, job)
@@ -145,7 +147,7 @@ def fill_plan(job, plans, which, share):
         job[GIVEN + i] = numbers[at + i]
 
 
-@inner
+@part
 def counted(plans, like):
     """Of the call that ends with this: the number of threads; OFTEN_CALLED if from now on it is one of OFTEN."""
     numbers = pointer(plans, like)
@@ -155,7 +157,7 @@ def counted(plans, like):
     return OFTEN_CALLED if left == 1 else threads()
 
 
-@inner
+@part
 def run_product(job, share, steps):
     job[NUMBER] = new_number()
     run_code(job[CODE], job, job[TASKS], share, steps)

@@ -12,6 +12,7 @@ from .gradients import ACTIVATION_COST, TALL, chunks_of, plans
 from .jobs import (
     ADD,
     BIAS,
+    FINISH,
     IS_CUSTOM,
     IS_RELU,
     NOT_PLANNED,
@@ -111,7 +112,7 @@ def _forward(table, x, w, b, y, z, code, params):
     job[S], job[V] = address(w.data if swapped else x.data), address(x.data if swapped else w.data)
     job[C], job[Y] = address(first), address(y.data) if kind == OTHER else 0
     job[BIAS], job[ADD], job[IS_RELU] = address(b.data), 0, kind == RELU
-    job[RUN], job[IS_CUSTOM], job[PARAMS] = code.data[0], code.data[1], address(params.data)
+    job[RUN], job[IS_CUSTOM], job[PARAMS], job[FINISH] = code.data[0], code.data[1], address(params.data), code.data[4]
     run_product(job, share, steps)
     return counted(found, table.data)
 

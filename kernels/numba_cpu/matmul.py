@@ -19,29 +19,25 @@ from typing import NamedTuple
 
 from numba.core import types
 
+from . import pack
 from . import tile as t
-from .activations import forward
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, evenly, parts
 from .memory import (
     BYTES,
     address,
     call,
-    inner,
     item_size,
     lanes_of,
-    load_some,
-    loaded,
     one_of,
+    part,
     pointer,
+    record,
     room,
-    store,
-    store_some,
     whole_numbers,
 )
 from .pool import scratch
 from .tile import HIGHEST, tile
-from .turn import turn
 
 # In bytes: a packed block of V, which is to stay in half of L2; a packed strip of S; a row of V's block of columns;
 # from there on rows of V are far apart.
@@ -56,8 +52,6 @@ FINISH = 24  # rows that are finished at a time, at least
 #: of C
 PANELS_AT, STRIP_AT = 64, 64 + V_BLOCK + MAX_WIDTH
 TILE_AT = STRIP_AT + S_BLOCK + BYTES
-
-IN_PLACE, BY_ROWS, TURNED, ONE_BY_ONE = range(4)  # how V gets into panels
 
 
 class Plan(NamedTuple):
@@ -77,8 +71,9 @@ class Plan(NamedTuple):
     c_col: int
     width: int  # of a tile
     narrow_width: int  # of that for a last panel which is not full
-    pack_v: int
-    pack_s: int
+    in_place: int  # is V read where it is, but for a last panel that is not full?
+    pack_v: int  # what copies it
+    pack_s: int  # what copies a strip of S; 0: it is read where it is
     strip: int  # its height
     row_block: int
     row_blocks: int
@@ -89,7 +84,7 @@ class Plan(NamedTuple):
     last: int  # for the last strip
     narrow: int
     narrow_last: int
-    turn: int
+    turn: int  # turns a tile
 
 
 def plan(
@@ -121,15 +116,17 @@ def plan(
 
     strips, panels = parts(row_block, strip), parts(min(n, col_block), width)
     far = strips * k * n * size >= LARGE_V or strips >= (4 if v.row * size % 4096 else 2)
-    if v.col == 1:
-        pack_v = BY_ROWS if v.row * size >= APART and far else IN_PLACE
-    else:
-        pack_v = TURNED if v.row == 1 else ONE_BY_ONE
+    in_place = v.col == 1 and not (v.row * size >= APART and far)
+    pack_v = pack.rows if v.col == 1 else pack.turned if v.row == 1 else pack.one_by_one
+    pack_s = None
     if s.col == 1:
-        pack_s = k > 64 and s.row * size % 4096 == 0
-    else:
-        pack_s = s.row != 1 or (panels > 1 and s.col * size >= 1024)
-
+        if k > 64 and s.row * size % 4096 == 0:
+            pack_s = pack.long_rows
+    elif s.row != 1:
+        pack_s = pack.one_by_one
+    elif panels > 1 and s.col * size >= 1024:
+        pack_s = pack.rows
+    copies = in_place, pack_v[size], pack_s[size] if pack_s else 0
     k_block = evenly(k, K_BLOCK)
     depth, room = k_block, min(V_BLOCK // size // col_block, S_BLOCK // size // strip - lanes)
     if c.col != 1 and room > k_block:  # C is turned less often
@@ -141,32 +138,17 @@ def plan(
         narrow //= 2
     last = m % strip or strip
     tiles = [tile(rows, wide // lanes, False)[size] for wide in (width, narrow) for rows in (strip, last)]
+    turn = 0 if c.col == 1 else pack.turned[size]
     return Plan(
-        *(matmul_task[size], row_blocks * col_blocks, swapped, m, k, n, *s, *v, *c, width, narrow, pack_v, pack_s),
-        *(strip, row_block, row_blocks, col_block, k_block, depth, *tiles, turn[size]),
+        *(matmul_task[size], row_blocks * col_blocks, swapped, m, k, n, *s, *v, *c, width, narrow, *copies),
+        *(strip, row_block, row_blocks, col_block, k_block, depth, *tiles, turn),
     )
 
 
-# ------------------------------------------------------------------------------------------------------ copies of V
+# --------------------------------------------------------------------------------------------------------- the task
 
 
-@inner
-def _pack_panel(j, src, dst, width, k, cols):
-    """dst[p*width + c] = src[p*v_row + c*v_col] for p < k, c < cols; 0 for cols <= c < width"""
-    step = lanes_of(src)
-    if j.v_col == 1:
-        for p in range(k):
-            for c in range(0, width, step):
-                store(dst + (p * width + c), load_some(src + (p * j.v_row + c), cols - c, 0))
-    elif j.v_row == 1:
-        call(j.turn, src, j.v_col, dst, width, cols, k, width)
-    else:
-        for p in range(k):
-            for c in range(width):
-                dst[p * width + c] = src[p * j.v_row + c * j.v_col] if c < cols else 0
-
-
-@inner
+@part
 def _give_panels(j, g, own, v, panels, column, cols, p, k):
     """V[p..p+k][column..column+cols] in panels, unless they are there from the task before. Where V is read in place,
     only a last panel that is not full is copied, so that the tile may read whole vectors."""
@@ -174,47 +156,14 @@ def _give_panels(j, g, own, v, panels, column, cols, p, k):
         return
     whole = cols // j.width * j.width
     src = v + (p * j.v_row + column * j.v_col)
-    for c in range(whole if j.pack_v == IN_PLACE else 0, cols, j.width):
+    for c in range(whole if j.in_place else 0, cols, j.width):
         width = j.width if c < whole else j.narrow_width
-        _pack_panel(j, src + c * j.v_col, panels + c * k, width, k, min(width, cols - c))
+        some = min(width, cols - c)
+        call(j.pack_v, src + c * j.v_col, j.v_row, j.v_col, panels + c * k, width, some, k, width)
     own[0], own[1], own[2] = g.number, column, p
 
 
-# --------------------------------------------------------------------------------------------------------- the task
-
-
-@inner
-def _pack_strip(j, src, dst, rows, k):
-    """S's strip: with contiguous rows, k + a vector apart; else column by column"""
-    step = lanes_of(src)
-    if j.s_col == 1:
-        for r in range(rows):
-            for p in range(0, k, step):
-                store_some(dst + (r * (k + step) + p), load_some(src + (r * j.s_row + p), k - p, 0), k - p)
-    elif j.s_row == 1:
-        for p in range(k):
-            for r in range(0, rows, step):
-                store(dst + (p * rows + r), load_some(src + (p * j.s_col + r), rows - r, 0))
-    else:
-        for p in range(k):
-            for r in range(rows):
-                dst[p * rows + r] = src[r * j.s_row + p * j.s_col]
-
-
-@inner
-def _finish(j, g, c, y, i, end, cols):
-    """y = act(C) for rows i..end, just made, and `cols` columns; c, y: where the first of them is"""
-    if j.c_col == 1:
-        rows, count, apart = end - i, cols, j.c_row
-    else:
-        rows, count, apart = cols, end - i, j.c_col
-    if count == apart:
-        rows, count = 1, rows * count
-    for r in range(rows):
-        forward(g.run, g.is_custom, pointer(g.params, c), c + r * apart, y + r * apart, count)
-
-
-@inner
+@part
 def _run_blocks(j, g, told, code, p, k, floor):
     """A tile of C, over the blocks of k in [p, p + k)"""
     s, v, q = told[t.S], told[t.V], 0
@@ -231,7 +180,7 @@ def _run_blocks(j, g, told, code, p, k, floor):
     told[t.S], told[t.V] = s, v
 
 
-@inner
+@part
 def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, floor):
     """C[i..i+rows][column..column+cols], where c is the first of them, from the strip that `told` has and the panels:
     all whole ones in one go, unless C has to be turned, and then what is left."""
@@ -240,7 +189,7 @@ def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, flo
     is_turned = j.c_col != 1
     at = 0
     while at < cols:
-        in_place = j.pack_v == IN_PLACE and at < whole
+        in_place = j.in_place and at < whole
         width = j.width if at < whole else j.narrow_width
         some = min(width, cols - at) if is_turned else whole - at if at < whole else cols - at
         src = v + (p * j.v_row + column + at) if in_place else panels + at * k
@@ -253,9 +202,9 @@ def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, flo
         to = c + at * j.c_col
         if is_turned:
             if g.add or p > 0:
-                call(j.turn, to, j.c_col, tiles, MAX_WIDTH // size, some, rows, some)
+                call(j.turn, to, 1, j.c_col, tiles, MAX_WIDTH // size, some, rows, some)
             _run_blocks(j, g, told, code, p, k, floor)
-            call(j.turn, tiles, MAX_WIDTH // size, to, j.c_col, rows, some, rows)
+            call(j.turn, tiles, 1, MAX_WIDTH // size, to, j.c_col, rows, some, rows)
         else:
             told[t.C] = address(to)
             _run_blocks(j, g, told, code, p, k, floor)
@@ -265,8 +214,8 @@ def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, flo
 def _task(job, index):
     """Part of C: the rows of one block, the columns of another. job: a Given and a Plan"""
     numbers = whole_numbers(job)
-    g = loaded(numbers, Given)
-    j = loaded(numbers + GIVEN, Plan)
+    g = record(numbers, Given)
+    j = record(numbers + GIVEN, Plan)
     size = item_size(job)
     column = index // j.row_blocks * j.col_block
     cols = min(j.col_block, j.n - column)
@@ -280,7 +229,7 @@ def _task(job, index):
         pointer(begin + STRIP_AT, job),
         pointer(begin + TILE_AT, job),
     )
-    s, v = pointer(g.s, job), pointer(g.v, job)
+    s, v, params = pointer(g.s, job), pointer(g.v, job), pointer(g.params, job)
     c = pointer(g.c, job) + (row * j.c_row + column * j.c_col)
     y = pointer(g.y, job) + (row * j.c_row + column * j.c_col)
     told = room(numbers, 14)
@@ -298,17 +247,19 @@ def _task(job, index):
             rows = min(j.strip, row_end - i)
             src = s + (i * j.s_row + p * j.s_col)
             if j.pack_s:
-                _pack_strip(j, src, strip, rows, k)
+                long = j.s_col == 1
+                call(j.pack_s, src, j.s_col, j.s_row, strip, k + lanes_of(job) if long else rows, rows, k, rows)
                 told[t.S] = address(strip)
-                told[t.S_ROW] = (k + lanes_of(job) if j.s_col == 1 else 1) * size
-                told[t.S_COL] = (1 if j.s_col == 1 else rows) * size
+                told[t.S_ROW], told[t.S_COL] = ((k + lanes_of(job)) * size, size) if long else (size, rows * size)
             else:
                 told[t.S], told[t.S_ROW], told[t.S_COL] = address(src), j.s_row * size, j.s_col * size
             _run_strip(j, g, told, tiles, v, panels, c + (i - row) * j.c_row, i, rows, column, cols, p, k, floor)
             end = i + rows
             if g.y and is_last and (end == row_end or end - finished >= FINISH):
                 past = (finished - row) * j.c_row
-                _finish(j, g, c + past, y + past, finished, end, cols)
+                made = end - finished
+                rows, count, apart = (made, cols, j.c_row) if j.c_col == 1 else (cols, made, j.c_col)
+                call(g.finish, g.run, g.is_custom, params, c + past, y + past, apart, rows, count)
                 finished = end
         p += k
         if p >= j.k:

@@ -14,10 +14,12 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import (
     NativeValue,
     intrinsic,
     lower_builtin,
+    lower_getattr_generic,
     make_attribute_wrapper,
     models,
     register_model,
@@ -28,7 +30,10 @@ from numba.extending import (
 from ..numba_scalars.functions import OPTIONS
 from ..numba_scalars.numbers import Number, filled, spread
 
-inner = njit(**OPTIONS)  # what kernels are made of: it becomes a part of them
+#: what kernels are made of: compiled once, then a part of each
+inner = njit(**OPTIONS)
+#: the same for what a kernel is cut into to be read: put together again before it is compiled, which is quicker
+part = njit(inline="always", **OPTIONS)
 
 
 def vector_bytes() -> int:
@@ -218,17 +223,38 @@ def address(typingctx: Any, pointer: Any) -> Any:
     return types.intp(pointer), emit
 
 
+class Record(types.Type):
+    """A pointer to whole numbers, which are its attributes, with the names of a NamedTuple's."""
+
+    def __init__(self, kind: Any) -> None:
+        self.fields = kind._fields
+        super().__init__(f"record of {kind.__module__}.{kind.__name__}")
+
+
+@register_model(Record)
+class _RecordModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Record) -> None:
+        super().__init__(dmm, fe_type, INDEX.as_pointer())
+
+
+@infer_getattr
+class _RecordFields(AttributeTemplate):
+    key = Record
+
+    def generic_resolve(self, record: Record, name: str) -> Any:
+        return types.intp if name in record.fields else None
+
+
+@lower_getattr_generic(Record)
+def _field(context: Any, builder: Any, record: Record, value: Any, name: str) -> Any:
+    return builder.load(builder.gep(value, [INDEX(record.fields.index(name))]))
+
+
 @intrinsic
-def loaded(typingctx: Any, pointer: Any, kind: Any) -> Any:
-    """The whole numbers there as a NamedTuple of that class."""
-    made = types.NamedUniTuple(types.intp, len(kind.instance_class._fields), kind.instance_class)
-
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        first = builder.bitcast(args[0], INDEX.as_pointer())
-        values = [builder.load(builder.gep(first, [INDEX(i)])) for i in range(made.count)]
-        return context.make_tuple(builder, made, values)
-
-    return made(pointer, kind), emit
+def record(typingctx: Any, pointer: Any, kind: Any) -> Any:
+    """What a NamedTuple of that class was stored as."""
+    made = Record(kind.instance_class)
+    return made(pointer, kind), lambda context, builder, sig, args: builder.bitcast(args[0], INDEX.as_pointer())
 
 
 @intrinsic

@@ -19,8 +19,8 @@ from .memory import (
     lanes_of,
     load,
     load_some,
-    loaded,
     pointer,
+    record,
     store_some,
     stream,
     streamed,
@@ -130,8 +130,8 @@ def _streamed_term(s, v, c, cols):
 def _task(job, index):
     """Some rows of C, or some columns of its only one. job: a Given and an OuterPlan"""
     numbers = whole_numbers(job)
-    g = loaded(numbers, Given)
-    o = loaded(numbers + GIVEN, OuterPlan)
+    g = record(numbers, Given)
+    o = record(numbers + GIVEN, OuterPlan)
     row, column = index // o.col_blocks * RUN_ROWS, index % o.col_blocks * o.col_block
     end, most = min(column + o.col_block, o.n), RUN_BYTES // item_size(job)
     for i in range(row, min(row + RUN_ROWS, o.m)):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from numba.core import types
 from numba.extending import intrinsic
 
+from . import pack
 from .activations import forward
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, parts
@@ -22,16 +23,15 @@ from .memory import (
     address,
     call,
     item_size,
-    loaded,
     masked_load,
     masked_store,
     one_of,
     pointer,
+    record,
     room,
     whole_numbers,
 )
 from .pool import scratch
-from .turn import turn
 from .writer import REGISTERS, SHARE, Writer
 
 MOST_VECTORS = 4  # side by side
@@ -74,7 +74,7 @@ def plan_small(m: int, k: int, n: int, s: Operand, v: Operand, c: Operand, size:
     is_turned = v.col != 1
     task = _task_of(k, n, size, is_turned)[size]
     v_row, tasks = v.col if is_turned else v.row, max(1, m // CHUNK)
-    return SmallPlan(task, tasks, 0, m, k, n, s.row, v_row, c.row, is_turned, turn[size])
+    return SmallPlan(task, tasks, 0, m, k, n, s.row, v_row, c.row, is_turned, pack.turned[size])
 
 
 class _Small(Writer):
@@ -167,8 +167,8 @@ def _task_of(k: int, n: int, size: int, is_turned: bool) -> Address:
     def run(job, index):
         """Some rows of C. job: a Given and a SmallPlan"""
         numbers = whole_numbers(job)
-        g = loaded(numbers, Given)
-        p = loaded(numbers + GIVEN, SmallPlan)
+        g = record(numbers, Given)
+        p = record(numbers + GIVEN, SmallPlan)
         size = item_size(job)
         begin, end = index * p.m // p.tasks, (index + 1) * p.m // p.tasks
         told = room(numbers, 8)
@@ -177,7 +177,7 @@ def _task_of(k: int, n: int, size: int, is_turned: bool) -> Address:
             own = whole_numbers(scratch(job))
             panel = pointer(address(own) + 64, job)
             if own[0] != g.number:
-                call(p.turn, pointer(g.v, job), p.v_row, panel, width, n, k, width)
+                call(p.turn, pointer(g.v, job), 1, p.v_row, panel, width, n, k, width)
                 own[0] = g.number
             told[V], told[V_ROW] = address(panel), width * size
         told[S], told[S_ROW] = g.s + begin * p.s_row * size, p.s_row * size

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .activations import IDENTITY
 from .entry import Entry
-from .gradients import ACTIVATION_COST, add_up, chunks_of, clear, derive, fill_job, find_plans, takes
+from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
 from .jobs import CODE, NOT_PLANNED, NUMBER, ROOM, TASKS, counted, parts
-from .memory import call, given, inner, item_size, lanes_of, room
+from .memory import call, given, item_size, lanes_of, part, room
 from .pool import new_number, run_tasks, worth
 
 
@@ -16,7 +18,7 @@ def tall_memory(m: int, k: int, n: int) -> int:
     return parts(m, group) * (n * k + n + chunk * n)
 
 
-@inner
+@part
 def _run_alone(job):
     """On this thread."""
     job[NUMBER] = new_number()
@@ -24,29 +26,28 @@ def _run_alone(job):
         call(job[CODE], job, index)
 
 
-@inner
+@part
 def _task(job, index):
     """A group of chunks."""
     arrays, run, wanted, shape, own = job
     table, plans, dy, x, w, saved, dx = arrays
-    is_weighed, is_summed, is_dy = wanted
+    is_weighed, adds, is_dy = wanted
     m, k, n, x_row, group, chunk = shape
     dw = own + index * (n * k + n + chunk * n)
     db = dw + n * k
-    if is_summed:
-        clear(db, n)
     product = room(table, ROOM)
     end = min(m, (index + 1) * group)
     for i in range(index * group, end, chunk):
         rows, at = min(chunk, end - i), i * n
-        which = 2 if i + chunk >= m else 0
+        which = 3 if i + chunk >= m else 1
         dz = dy + at if is_dy else db + n
-        derive(run[0], run[1], run[2], dy + at, saved + at, dz, db, is_summed, is_dy, rows, n)
+        is_first = np.intp(i == index * group)
+        call(run[0], run[1], run[2], run[3], dy + at, saved + at, dz, is_dy, db, adds, is_first, rows, n)
         if given(dx):
             fill_job(product, plans, which, dz, w, dx + i * k, 0, 0)
             _run_alone(product)
         if is_weighed:
-            fill_job(product, plans, which + 1, dz, x + i * x_row, dw, i > index * group, 0)
+            fill_job(product, plans, which + 1, dz, x + i * x_row, dw, 1 - is_first, 0)
             _run_alone(product)
 
 
@@ -60,14 +61,15 @@ def _tall(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     groups, apart = (m + group - 1) // group, n * k + n + chunk * n
     x_row = x.strides[0] // item_size(x.data) if given(x.data) else 0
     arrays = table.data, plans, dy.data, x.data, w.data, saved.data, dx.data
-    wanted = given(dw.data), given(db.data), code.data[3] == IDENTITY
-    run = code.data[0], code.data[1], params.data
+    adds = piece(plans, table.data, ADD_ROWS) if given(db.data) else 0
+    wanted = given(dw.data), adds, np.intp(code.data[3] == IDENTITY)
+    run = piece(plans, table.data, DERIVE), code.data[0], code.data[1], params.data
     steps = m * n * (2 * k + ACTIVATION_COST) / lanes_of(dy.data)
     run_tasks(_task, (arrays, run, wanted, (m, k, n, x_row, group, chunk), own), groups, worth(steps), steps)
     if given(dw.data):
-        add_up(own, groups, apart, dw.data, n * k, accumulate)
+        call(piece(plans, table.data, ADD_UP), own, groups, apart, dw.data, n * k, np.intp(accumulate))
     if given(db.data):
-        add_up(own + n * k, groups, apart, db.data, n, accumulate)
+        call(piece(plans, table.data, ADD_UP), own + n * k, groups, apart, db.data, n, np.intp(accumulate))
     return counted(plans, table.data)
 
 

@@ -9,8 +9,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ..numba_scalars.numbers import filled, spread
-from .entry import Address
-from .memory import INDEX, lanes_of, mask, masked_load, masked_store, vector_of
+from .memory import INDEX, mask, masked_load, masked_store, vector_of
 
 
 def exchanged(builder: Any, a: Any, b: Any, apart: int) -> tuple[Any, Any]:
@@ -77,21 +76,3 @@ def turn_block(
 
     index = types.intp
     return types.none(src, index, dst, index, index, index, index), emit
-
-
-def _turn(src, src_row, dst, dst_row, rows, cols, stored):
-    """dst[j*dst_row + i] = src[i*src_row + j] for i < rows, j < cols; 0 for rows <= i < stored"""
-    step = lanes_of(src)
-    for i in range(0, stored, step):
-        high, some = max(0, min(step, rows - i)), min(step, stored - i)
-        for j in range(0, cols, step):
-            block = src + ((i if high else 0) * src_row + j)
-            turn_block(block, src_row, dst + (j * dst_row + i), dst_row, high, min(step, cols - j), some)
-
-
-def _takes(real):
-    pointer, index = types.CPointer(real), types.intp
-    return pointer, index, pointer, index, index, index, index
-
-
-turn = Address(_turn, _takes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .activations import IDENTITY
 from .entry import Entry
-from .gradients import ACTIVATION_COST, add_up, clear, derive, fill_job, find_plans, takes
+from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, fill_job, find_plans, piece, takes
 from .jobs import NOT_PLANNED, ROOM, counted, parts, run_product
-from .memory import given, inner, lanes_of, room
+from .memory import call, given, lanes_of, part, room
 from .pool import run_tasks, worth
 
 MIN_RUN, MAX_RUN, RUNS = 64, 256, 16  # rows whose sum is one chain; runs in between
@@ -19,15 +21,13 @@ def wide_memory(m: int, n: int) -> int:
     return (m + parts(m, MIN_RUN)) * n
 
 
-@inner
+@part
 def _derive_task(job, index):
     """A run of rows of dz, and their sums."""
-    run, is_custom, params, dy, saved, dz, sums, is_summed, is_dy, m, n, rows = job
-    own, at = sums + index * n, index * rows * n
-    if is_summed:
-        clear(own, n)
-    count = min(rows, m - index * rows)
-    derive(run, is_custom, params, dy + at, saved + at, dz + at, own, is_summed, is_dy, count, n)
+    derive, run, is_custom, params, dy, saved, dz, is_dy, sums, adds, m, n, rows = job
+    at, count = index * rows * n, min(rows, m - index * rows)
+    own = sums + index * n
+    call(derive, run, is_custom, params, dy + at, saved + at, dz + at, is_dy, own, adds, 1, count, n)
 
 
 def _wide(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
@@ -39,24 +39,24 @@ def _wide(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     steps = m * n * (k + ACTIVATION_COST) / lanes_of(dy.data)
     share = worth(steps)
     rows = max(MIN_RUN, min(MAX_RUN, (m + RUNS - 1) // RUNS))
-    runs, is_dy, is_summed = (m + rows - 1) // rows, code.data[3] == IDENTITY, given(db.data)
+    runs, is_dy = (m + rows - 1) // rows, np.intp(code.data[3] == IDENTITY)
+    adds = piece(plans, table.data, ADD_ROWS) if given(db.data) else 0
     own = memory.data if given(memory.data) else room(dy.data, SMALL)
     dz = dy.data if is_dy else own
     sums = own + (0 if is_dy else m * n)
-    if not is_dy or is_summed:
-        run = code.data[0], code.data[1], params.data
-        task = (*run, dy.data, saved.data, dz, sums, is_summed, is_dy, m, n, rows)
+    if not is_dy or adds:
+        run = piece(plans, table.data, DERIVE), code.data[0], code.data[1], params.data
+        task = (*run, dy.data, saved.data, dz, is_dy, sums, adds, m, n, rows)
         some = m * n * ACTIVATION_COST / lanes_of(dy.data)
         run_tasks(_derive_task, task, runs, share if m * n >= MANY_DZ else 0, some)
-    if is_summed:
-        add_up(sums, runs, n, db.data, n, accumulate)
+    if adds:
+        call(piece(plans, table.data, ADD_UP), sums, runs, n, db.data, n, np.intp(accumulate))
     job = room(table.data, ROOM)
-    if given(dx.data):
-        fill_job(job, plans, 0, dz, w.data, dx.data, 0, share)
-        run_product(job, share, steps)
-    if given(dw.data):
-        fill_job(job, plans, 1, dz, x.data, dw.data, accumulate, share)
-        run_product(job, share, steps)
+    for which in range(2):
+        made, factor, add = (dw.data, x.data, accumulate) if which else (dx.data, w.data, False)
+        if given(made):
+            fill_job(job, plans, 1 + which, dz, factor, made, add, share)
+            run_product(job, share, steps)
     return counted(plans, table.data)
 
 
