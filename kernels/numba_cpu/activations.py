@@ -73,18 +73,25 @@ class Run:
         self.params = np.array([*params, 0, 0][:2], REALS[size].name)
 
 
-_runs: dict[Any, Run] = {}
-MANY_RUNS = 1000  # parameters that change from call to call must not fill the memory
+class Runs(dict[Any, Run]):
+    """Of one direction and one size, by the activation's code, or the user's function, and the parameters."""
+
+    MOST = 1000  # parameters that change from call to call must not fill the memory
+
+    def __init__(self, size: int, backward: bool) -> None:
+        self.size, self.backward = size, backward
+
+    def of(self, act: Any, params: tuple[float, ...]) -> Run:
+        key = act.custom or act.code, params
+        if key not in self:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[key] = Run(act, params, self.size, self.backward)
+        return self[key]
 
 
-def run_of(act: Any, params: tuple[float, ...], size: int, backward: bool) -> Run:
-    key = act.code, params, act.custom, size, backward
-    found = _runs.get(key)
-    if found is None:
-        if len(_runs) >= MANY_RUNS:
-            _runs.clear()
-        found = _runs[key] = Run(act, params, size, backward)
-    return found
+forward_runs = {size: Runs(size, False) for size in REALS}
+backward_runs = {size: Runs(size, True) for size in REALS}
 
 
 @inner
@@ -161,10 +168,10 @@ _backward_kernel = Entry(_backward, _with_run(3), "activations")
 
 
 def activation_forward(x, act, params, y):
-    run = run_of(act, params, x.itemsize, False)
+    run = forward_runs[x.itemsize].of(act, params)
     _forward_kernel[x.itemsize](x, y, run.code, run.params)
 
 
 def activation_backward(dy, saved, act, params, dx):
-    run = run_of(act, params, dy.itemsize, True)
+    run = backward_runs[dy.itemsize].of(act, params)
     _backward_kernel[dy.itemsize](dy, saved, dx, run.code, run.params)

@@ -59,7 +59,7 @@ def evenly(total: int, most: int) -> int:
 KEYS = 8  # whole numbers that tell a shape
 ROW = KEYS + 1
 OFTEN = 100  # calls
-NOT_PLANNED, OFTEN_CALLED = -1, -2  # what kernels say instead of the number of threads
+NOT_PLANNED, OFTEN_CALLED, NEEDS_MEMORY = -1, -2, -3  # what kernels say instead of the number of threads
 MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # Knuth's: 2^64 over the golden ratio
 
 

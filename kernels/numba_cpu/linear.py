@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numba.core import types
 
-from .activations import OTHER, RELU, run_of
+from .activations import OTHER, RELU, backward_runs, forward_runs
 from .dot import MOST_ROWS, plan_dots
 from .entry import Entry
-from .gradients import ACTIVATION_COST, TALL, chunks_of, plans
+from .gradients import ACTIVATION_COST, chunks_of, plans
 from .jobs import (
     ADD,
     BIAS,
     FINISH,
     IS_CUSTOM,
     IS_RELU,
+    NEEDS_MEMORY,
     NOT_PLANNED,
     PARAMS,
     ROOM,
@@ -46,7 +47,7 @@ from .outer import LARGE
 from .pool import worth
 from .small import plan_small, prefers_small
 from .tall import tall, tall_memory
-from .wide import SMALL, wide, wide_memory
+from .wide import wide, wide_memory
 
 MANY = 128  # from so many rows on, turning w costs nothing beside the multiplications
 TURN = 2 if BYTES == 64 else 5  # twice what an element of C costs, to be turned, beside one of x or w
@@ -122,13 +123,14 @@ _forward_kernel = Entry(_forward, lambda real: (Array(types.intp), *(Array(real)
 
 def linear_forward(x, w, b, act, params, y, z):
     size = x.itemsize
-    run, kernel = run_of(act, params, size, False), _forward_kernel[size]
-    says = kernel(_forward_plans.table, x, w, b, y, z, run.code, run.params)
+    runs = forward_runs[size]
+    run = runs.get((act.custom or act.code, params)) or runs.of(act, params)
+    says = _forward_kernel[size](_forward_plans.table, x, w, b, y, z, run.code, run.params)
     if says != _forward_plans.threads:
         key = (*x.shape, w.shape[0], *x.strides, *w.strides, size)
         if says == NOT_PLANNED:
             _forward_plans.add(*key)
-            says = kernel(_forward_plans.table, x, w, b, y, z, run.code, run.params)
+            says = _forward_kernel[size](_forward_plans.table, x, w, b, y, z, run.code, run.params)
         _forward_plans.said(says, *key)
 
 
@@ -136,19 +138,25 @@ def linear_forward(x, w, b, act, params, y, z):
 
 
 def linear_backward(dy, x, w, saved, act, params, dx, dw, db, accumulate):
-    size, (m, n), memory, kernel = dy.itemsize, dy.shape, None, wide
-    k = (w if x is None else x).shape[1] if x is not None or w is not None else 0
-    if m >= TALL and chunks_of.py_func(m, k, n)[0]:
-        kernel, memory = tall, np.empty(tall_memory(m, k, n), dy.dtype)
-    elif wide_memory(m, n) > SMALL:
-        memory = np.empty(wide_memory(m, n), dy.dtype)
-    run = run_of(act, params, size, True)
-    arguments = dy, x, w, saved, dx, dw, db, memory, run.code, run.params, accumulate
-    says = kernel[size](plans.table, *arguments)
+    size = dy.itemsize
+    runs = backward_runs[size]
+    run = runs.get((act.custom or act.code, params)) or runs.of(act, params)
+    says = wide[size](plans.table, dy, x, w, saved, dx, dw, db, None, run.code, run.params, accumulate)
     if says != plans.threads:
-        x_strides, w_strides = ((0, 0) if a is None else a.strides for a in (x, w))
-        key = (m, k, n, *x_strides, *w_strides, 4 * size + (dx is not None) + 2 * (dw is not None))
-        if says == NOT_PLANNED:
-            plans.add(*key)
-            says = kernel[size](plans.table, *arguments)
-        plans.said(says, *key)
+        _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate)
+
+
+def _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate):
+    """What the kernel said it lacks: a plan, or memory."""
+    size, (m, n) = dy.itemsize, dy.shape
+    k = (w if x is None else x).shape[1] if x is not None or w is not None else 0
+    x_strides, w_strides = ((0, 0) if a is None else a.strides for a in (x, w))
+    key = (m, k, n, *x_strides, *w_strides, 4 * size + (dx is not None) + 2 * (dw is not None))
+    if says == NOT_PLANNED:
+        plans.add(*key)
+    if says in (NOT_PLANNED, NEEDS_MEMORY):
+        is_tall = chunks_of.py_func(m, k, n)[0]
+        kernel = (tall if is_tall else wide)[size]
+        memory = np.empty(tall_memory(m, k, n) if is_tall else wide_memory(m, n), dy.dtype)
+        says = kernel(plans.table, dy, x, w, saved, dx, dw, db, memory, run.code, run.params, accumulate)
+    plans.said(says, *key)

@@ -6,14 +6,15 @@ import numpy as np
 
 from .activations import IDENTITY
 from .entry import Entry
-from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, fill_job, find_plans, piece, takes
-from .jobs import NOT_PLANNED, ROOM, counted, parts, run_product
-from .memory import call, given, lanes_of, part, room
+from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
+from .jobs import NEEDS_MEMORY, NOT_PLANNED, ROOM, counted, parts, run_product
+from .memory import call, given, item_size, lanes_of, part, retyped, room
 from .pool import run_tasks, worth
 
 MIN_RUN, MAX_RUN, RUNS = 64, 256, 16  # rows whose sum is one chain; runs in between
 MANY_DZ = 8192  # elements of dz that are worth sharing out, if the products that follow are
-SMALL = 4096  # elements that are kept on the stack
+SMALL = 65536  # bytes that are kept on the stack
+WORDS = SMALL // 8
 
 
 def wide_memory(m: int, n: int) -> int:
@@ -31,17 +32,22 @@ def _derive_task(job, index):
 
 
 def _wide(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
-    """memory: `wide_memory` of it, or None where SMALL is enough. -> NOT_PLANNED, or what `counted` says"""
+    """memory: `wide_memory` of it, or None. -> NOT_PLANNED; NEEDS_MEMORY if it is tall, or if SMALL is not enough; or
+    what `counted` says"""
     plans, k = find_plans(table, dy, x, w, dx, dw)
     if plans == 0:
         return NOT_PLANNED
     m, n = dy.shape[0], dy.shape[1]
+    if not given(memory.data) and (
+        chunks_of(m, k, n)[0] or (m + (m + MIN_RUN - 1) // MIN_RUN) * n * item_size(dy.data) > SMALL
+    ):
+        return NEEDS_MEMORY
     steps = m * n * (k + ACTIVATION_COST) / lanes_of(dy.data)
     share = worth(steps)
     rows = max(MIN_RUN, min(MAX_RUN, (m + RUNS - 1) // RUNS))
     runs, is_dy = (m + rows - 1) // rows, np.intp(code.data[3] == IDENTITY)
     adds = piece(plans, table.data, ADD_ROWS) if given(db.data) else 0
-    own = memory.data if given(memory.data) else room(dy.data, SMALL)
+    own = memory.data if given(memory.data) else retyped(room(table.data, WORDS), dy.data)
     dz = dy.data if is_dy else own
     sums = own + (0 if is_dy else m * n)
     if not is_dy or adds:
