@@ -60,6 +60,7 @@ from .plan import Network
 from .plan import compile as compile  # not in __all__, where it would take the place of Python's own
 from .printing import set_printoptions
 from .train import Callback, EarlyStopping, History, Monitor, Trainer
+from .warming import warmup
 from .written import CustomActivation, CustomLoss, activation, loss
 
 float32 = float = _np.dtype(_np.float32)
@@ -152,6 +153,7 @@ __all__ = [
     "uint8",
     "use_backend",
     "utils",
+    "warmup",
     "zeros",
     "zeros_like",
 ]

@@ -150,7 +150,6 @@ def show_config() -> None:
         print(f"backend      none: {e}")
     for name, state in available_backends().items():
         print(f"  {name:<10} {state}")
-    if "cython" in _loaded:
-        cython = _loaded["cython"]
-        print(f"instructions {cython.isa()} (built: {', '.join(cython.built_isas())}; FASTMLP_ISA forces one)")
-        print(f"threads      {get_num_threads()}")
+    for module in list(_loaded.values()):
+        for label, text in getattr(module, "describe", dict)().items():
+            print(f"{label:<12} {text}")

@@ -12,6 +12,14 @@ pytest.importorskip("fastmlp.kernels.cython_cpu.fusion", reason="the compiled ba
 
 from fastmlp.kernels.cython_cpu.fusion import MIN_ROWS, SMALL_WEIGHTS, fuse
 
+
+@pytest.fixture(autouse=True)
+def on_the_c_engine():
+    """The backend that does several calls as one."""
+    with fm.use_backend("cython"):
+        yield
+
+
 RNG = np.random.default_rng(0)
 K, C = 6, 3
 PROBABILITIES = RNG.dirichlet(np.ones(C), 2000)

@@ -43,7 +43,7 @@ from .normalize import (
     softmax_backward,
 )
 from .optim import adadelta, adagrad, adam, clip_norm, clip_value, nadam, radam, rmsprop, sgd
-from .program import Call, program, recording
+from .program import Call, compiled_at_once, program, recording
 
 __all__ = [
     "Call",
@@ -59,6 +59,7 @@ __all__ = [
     "choose_activation",
     "clip_norm",
     "clip_value",
+    "compiled_at_once",
     "cross_entropy",
     "custom_loss",
     "dropout",

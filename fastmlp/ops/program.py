@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,19 @@ def program(
     """
     kernels = active(backend)
     return getattr(kernels, PROGRAM, partial(OneByOne, kernels))(calls, slots, results)
+
+
+@contextmanager
+def compiled_at_once(backend: str | None = None) -> Iterator[None]:
+    """Within the block, and in this thread only, calls run on that backend, which compiles what it would otherwise
+    compile for shapes that come often."""
+    kernels = active(backend)
+    token = in_context.set(kernels)
+    try:
+        with getattr(kernels, "at_once", nullcontext)():
+            yield
+    finally:
+        in_context.reset(token)
 
 
 def fma_peak(dtype: Any, backend: str | None = None) -> tuple[float, int] | None:

@@ -38,6 +38,7 @@ __all__ = [
     "clip_norm",
     "clip_value",
     "cross_entropy",
+    "describe",
     "dropout",
     "elementwise_loss",
     "find_bad_label",
@@ -65,3 +66,9 @@ __all__ = [
 ]
 
 engine.set_num_threads(default_num_threads())
+
+
+def describe():
+    """What runs here, in words."""
+    built = ", ".join(built_isas())
+    return {"instructions": f"{isa()} (built: {built}; FASTMLP_ISA forces one)", "threads": str(get_num_threads())}

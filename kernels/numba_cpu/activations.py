@@ -12,8 +12,9 @@ from numba.core import types
 
 from ..numba_scalars.activations import DERIVATIVE, FORWARD
 from .entry import REALS, Address, Entry
-from .memory import Array, call, every, inner, lanes_of, load_some, size, store_some
+from .memory import Array, call, inner, size
 from .pool import run_tasks, worth
+from .vectors import every, lanes_of, load_some, store_some
 
 RUN = 8192  # elements to a task
 CHEAP = {"identity", "relu", "leaky_relu", "relu6", "hardsigmoid", "hardtanh", "hardshrink", "softshrink", "threshold"}

@@ -12,20 +12,9 @@ from numba.extending import intrinsic
 
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, evenly, parts
-from .memory import (
-    BYTES,
-    INDEX,
-    call,
-    item_size,
-    masked_load,
-    masked_store,
-    one_of,
-    pointer,
-    record,
-    room,
-    whole_numbers,
-)
+from .memory import INDEX, call, item_size, one_of, pointer, record, room, whole_numbers
 from .turn import exchanged
+from .vectors import BYTES, masked_load, masked_store
 from .writer import REGISTERS, Writer
 
 #: columns to a tile of so many rows: rows × columns accumulators, a load for each row and column at every step

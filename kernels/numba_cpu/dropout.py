@@ -12,8 +12,9 @@ from numba.core import types
 from ..numba_scalars.compiled import wide_vectors
 from .activations import RUN
 from .entry import Entry
-from .memory import Array, inner, lanes_of, pointer, room, size
+from .memory import Array, inner, pointer, room, size
 from .pool import run_tasks, worth
+from .vectors import lanes_of
 
 DRAWN = 1024  # elements whose words are drawn at a time
 COST = 12  # of an element, in multiply-adds

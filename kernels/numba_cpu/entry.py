@@ -5,11 +5,8 @@ Numba's own way in finds out what each argument is, each time; here that is know
 
 from __future__ import annotations
 
-import gc
 import hashlib
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,25 +15,11 @@ from numba import cfunc, njit
 from numba.core import types
 
 from ..numba_scalars import cache as disk
-from .memory import BYTES, Array
+from .memory import Array
+from .vectors import BYTES
 
 REALS = {4: types.float32, 8: types.float64}
 Takes = Callable[[Any], tuple[Any, ...]]
-
-#: what was compiled or loaded in this process: (name, seconds, from disk?)
-compiled: list[tuple[str, float, bool]] = []
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Python's garbage collector finds nothing in what a compilation makes, and takes a tenth of the time to look."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class _BySize(dict[int, Any]):
@@ -50,19 +33,11 @@ class _BySize(dict[int, Any]):
         self.name = " ".join(filter(None, (function.__name__.strip("_"), name)))
 
     def __missing__(self, size: int) -> Any:
-        start = time.perf_counter()
         takes, name = self.takes(REALS[size]), f"{self.name} {REALS[size]}"
         key = disk.named(type(self).__name__, name, takes, BYTES, _sources())
-        found = disk.load(key)
-        if found is None:
-            self.function.__name__ = self.function.__qualname__ = f"f_{key}"  # a name that no other has, in any process
-            with _without_collection():
-                made = self.compile(takes)
-            disk.store(key, [made])
-        else:
-            (made,) = found
+        self.function.__name__ = self.function.__qualname__ = f"f_{key}"  # a name that no other has, in any process
+        (made,) = disk.kept(key, name, lambda: [self.compile(takes)])
         self[size] = self.handle(made)
-        compiled.append((name, time.perf_counter() - start, found is not None))
         return self[size]
 
     def compile(self, takes: tuple[Any, ...]) -> Any:

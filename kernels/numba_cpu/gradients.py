@@ -15,23 +15,10 @@ from .activations import backward
 from .entry import Address
 from .jobs import ADD, BIAS, IS_RELU, SWAPPED, C, Operand, Plans, S, V, Y, fill_plan, find, parts
 from .matmul import plan
-from .memory import (
-    BYTES,
-    Array,
-    address,
-    call,
-    every,
-    given,
-    inner,
-    item_size,
-    lanes_of,
-    load_some,
-    part,
-    pointer,
-    store_some,
-)
+from .memory import Array, address, call, given, inner, item_size, part, pointer
 from .outer import plan_outer, prefers_outer
 from .small import plan_small, prefers_small
+from .vectors import BYTES, every, lanes_of, load_some, store_some
 
 ACTIVATION_COST = 16  # of an element, in multiply-adds
 IN_CACHE = 16384  # bytes of dz that are made at a time

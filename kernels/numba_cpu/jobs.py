@@ -6,8 +6,9 @@ find the plan by themselves, in a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -71,10 +72,13 @@ class Plans:
     long those for one thread are, how many calls there are to OFTEN, those for one thread, those for all.
     """
 
+    everyone: ClassVar[list[Plans]] = []
+    are_hurried = False  # see `at_once`
     MOST = 4096  # shapes that change from call to call must not fill the memory
 
     def __init__(self, make: Callable[..., list[tuple[int, ...]]]) -> None:
         self.make = make
+        self.everyone.append(self)
         self.forget(1)
 
     def forget(self, threads: int) -> None:
@@ -86,6 +90,7 @@ class Plans:
     def add(self, *key: int, is_often: bool = False) -> None:
         if len(self.kept) >= self.MOST:
             self.forget(self.threads)
+        is_often = is_often or self.are_hurried
         numbers: list[int] = []
         for most in (1, self.threads):
             for plan in self.make(*key, most, is_often):
@@ -117,6 +122,18 @@ class Plans:
                 place += 1
             rows[place & capacity - 1] = *key, plans.ctypes.data
         return table
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Within the block, what is compiled for shapes that come often is compiled for all."""
+    for plans in Plans.everyone:
+        plans.forget(plans.threads)
+    Plans.are_hurried = True
+    try:
+        yield
+    finally:
+        Plans.are_hurried = False
 
 
 @part

@@ -34,19 +34,12 @@ from .jobs import (
     run_product,
 )
 from .matmul import V_BLOCK, plan
-from .memory import (
-    BYTES,
-    Array,
-    address,
-    given,
-    item_size,
-    lanes_of,
-    room,
-)
+from .memory import Array, address, given, item_size, room
 from .outer import LARGE
 from .pool import worth
 from .small import plan_small, prefers_small
 from .tall import tall, tall_memory
+from .vectors import BYTES, lanes_of
 from .wide import wide, wide_memory
 
 MANY = 128  # from so many rows on, turning w costs nothing beside the multiplications

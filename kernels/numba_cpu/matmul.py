@@ -23,21 +23,10 @@ from . import pack
 from . import tile as t
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, evenly, parts
-from .memory import (
-    BYTES,
-    address,
-    call,
-    item_size,
-    lanes_of,
-    one_of,
-    part,
-    pointer,
-    record,
-    room,
-    whole_numbers,
-)
+from .memory import address, call, item_size, one_of, part, pointer, record, room, whole_numbers
 from .pool import scratch
 from .tile import HIGHEST, tile
+from .vectors import BYTES, lanes_of
 
 # In bytes: a packed block of V, which is to stay in half of L2; a packed strip of S; a row of V's block of columns;
 # from there on rows of V are far apart.

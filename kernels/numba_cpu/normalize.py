@@ -14,21 +14,10 @@ from numba.core import types
 
 from ..numba_scalars.numbers import choose, fma, number, real_of, square_root
 from .entry import Entry
-from .memory import (
-    Array,
-    every,
-    given,
-    inner,
-    lanes_of,
-    load,
-    load_part,
-    narrowed,
-    store_part,
-    total,
-    widened,
-)
+from .memory import Array, given, inner
 from .pool import run_tasks, worth
 from .softmax import rows_per_task
+from .vectors import every, lanes_of, load, load_part, narrowed, store_part, total, widened
 
 COST = 8  # of an element, in multiply-adds
 MIN_CHUNK_ROWS, MAX_CHUNK_ROWS, FEW_CHUNKS = 32, 256, 64  # rows of a chunk, at least and at most; chunks in between

@@ -12,180 +12,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ..numba_scalars.functions import at_least, at_most
+from ..numba_scalars.functions import at_least
 from ..numba_scalars.numbers import choose, constant, fma, square_root
-from .denormals import ARCHITECTURE, flush_denormals, unflush
-from .entry import Entry
-from .memory import (
-    Array,
-    Arrays,
-    address,
-    every,
-    given,
-    in_all,
-    inner,
-    item,
-    lanes_of,
-    load,
-    load_part,
-    pointer,
-    room,
-    size,
-    store_part,
-    total,
-)
-from .pool import run_tasks, worth
-
-RUN = 8192  # elements to a task, of all parameters' in a row
-COST = 24  # of an element, in multiply-adds
-FEW = 128  # parameters that are done at a time: their table is on the stack
-KINDS = 7  # of numbers that a table has of a parameter: see `listed`
-TABLE = FEW * KINDS
-
-# ---------------------------------------------------------------------------------------------- lists of parameters
-
-
-@inner
-def _address(arrays, i):
-    return address(item(arrays, i).data) if arrays.count else 0
-
-
-@inner
-def listed(table, params, grads, first, second, third, begin):
-    """Of FEW parameters from `begin` on, fewer if there are no more: where each begins among their elements, how many
-    it has, and the addresses of its arrays, 0 for a list that is None. -> how many parameters, and all their elements
-    """
-    count, elements = min(params.count - begin, FEW), 0
-    for k in range(count):
-        one, i = table + k * KINDS, begin + k
-        one[0], one[1], one[2], one[3] = elements, size(item(params, i)), _address(params, i), _address(grads, i)
-        one[4], one[5], one[6] = _address(first, i), _address(second, i), _address(third, i)
-        elements += one[1]
-    return count, elements
-
-
-def _task(run: Any) -> Any:
-    """A task that calls run(one, at, end, like, terms) for its elements at..end of each parameter. one: its row of the
-    table. like: a pointer to numbers as all have them"""
-
-    @inner
-    def task(job, index):
-        table, params, elements, length, like, terms = job
-        begin, end = index * length, min((index + 1) * length, elements)
-        first, beyond = 0, params  # the last parameter that begins at `begin` or before, by bisection
-        while beyond - first > 1:
-            middle = (first + beyond) // 2
-            if table[middle * KINDS] <= begin:
-                first = middle
-            else:
-                beyond = middle
-        before = flush_denormals()
-        for i in range(first, params):
-            one = table + i * KINDS
-            if one[0] >= end:
-                break
-            run(one, max(begin - one[0], 0), min(end - one[0], one[1]), like, terms)
-        unflush(before)
-
-    return task
-
-
-@inner
-def _given(one):
-    """How many kinds of state there are of a parameter"""
-    return (one[4] != 0) + (one[5] != 0) + (one[6] != 0)
-
-
-def _part(kept: Any) -> Any:
-    """Takes a vector of a kind of state, or 0 if it is not kept, and puts it back. kept: is it? None: if it is given"""
-
-    @inner
-    def take(state, at, count):
-        if kept or (kept is None and given(state)):
-            return load_part(state + at, count, 0)
-        return every(state, 0)
-
-    @inner
-    def put(state, at, vector, count):
-        if kept or (kept is None and given(state)):
-            store_part(state + at, vector, count)
-
-    return take, put
-
-
-def _loop(update: Any, kept: Any) -> Any:
-    """Over the vectors of a parameter. kept: for each kind of state, as `_part` has it"""
-    (take_first, put_first), (take_second, put_second), (take_third, put_third) = map(_part, kept)
-
-    @inner
-    def step(param, grad, first, second, third, at, count, terms):
-        p, g = load_part(param + at, count, 0), load_part(grad + at, count, 0)
-        a, b, c = take_first(first, at, count), take_second(second, at, count), take_third(third, at, count)
-        p, a, b, c = update(p, g, a, b, c, terms)
-        store_part(param + at, p, count)
-        put_first(first, at, a, count)
-        put_second(second, at, b, count)
-        put_third(third, at, c, count)
-
-    @inner
-    def loop(one, at, end, like, terms):
-        param, grad, lanes = pointer(one[2], like), pointer(one[3], like), lanes_of(like)
-        first, second, third = pointer(one[4], like), pointer(one[5], like), pointer(one[6], like)
-        while at + lanes <= end:
-            step(param, grad, first, second, third, at, lanes, terms)
-            at += lanes
-        if at < end:
-            step(param, grad, first, second, third, at, end - at, terms)
-
-    return loop
-
-
-def _run(update: Any, usual: Any, other: Any = None) -> Any:
-    """update(param, grad, first, second, third, terms) -> the new param and states, of one vector. usual, other: which
-    states are kept, and, if there are more than those, which then"""
-    loop = _loop(update, usual)
-    if other is None:
-        return loop
-    longer, few = _loop(update, other), sum(usual)
-
-    @inner
-    def run(one, at, end, like, terms):
-        if _given(one) == few:
-            loop(one, at, end, like, terms)
-        else:
-            longer(one, at, end, like, terms)
-
-    return run
-
-
-def _optimizer(run: Any, terms_of: Any, numbers: int, name: str) -> Entry:
-    """terms_of(numbers) -> what the updates of this step need"""
-    task = _task(run)
-
-    def kernel(params, grads, first, second, third, numbers):
-        table, terms = room(pointer(0, np.intp), TABLE), terms_of(numbers)
-        for begin in range(0, params.count, FEW):
-            count, elements = listed(table, params, grads, first, second, third, begin)
-            like = item(params, begin).data
-            steps = elements * COST / lanes_of(like)
-            job = table, count, elements, RUN, like, terms
-            run_tasks(task, job, (elements + RUN - 1) // RUN, worth(steps), steps)
-
-    def takes(real: Any) -> Any:
-        return (*[Arrays(real)] * 5, types.UniTuple(types.float64, numbers))
-
-    return Entry(kernel, takes, name)
-
-
-def _count(step: Any) -> Any:
-    """The number, which may stand in an array (1,)."""
-    return step.item() if isinstance(step, np.ndarray) else step
-
+from .denormals import ARCHITECTURE
+from .memory import inner
+from .parameters import ALL, NOTHING, ONE, TWO, count_of, update_entry, update_run
+from .vectors import in_all
 
 # -------------------------------------------------------------------------------------- what updates have in common
 
@@ -397,14 +233,13 @@ def _radam_update(p, grad, m, v, unused, terms):
     return fma(-rate, over_root(m, v, eps) if rectified else m, p), m, v, unused
 
 
-NONE, ONE, TWO, ALL = (False, False, False), (True, False, False), (True, True, False), (True, True, True)
-_sgd = _optimizer(_run(_sgd_update, NONE, ONE), _sgd_terms, 7, "sgd")
-_adam = _optimizer(_run(_adam_update, TWO, ALL), _adam_terms, 9, "adam")
-_rmsprop = _optimizer(_run(_rmsprop_update, ONE, (True, None, None)), _rmsprop_terms, 7, "rmsprop")
-_adagrad = _optimizer(_run(_adagrad_update, ONE), _adagrad_terms, 6, "adagrad")
-_adadelta = _optimizer(_run(_adadelta_update, TWO), _adadelta_terms, 5, "adadelta")
-_nadam = _optimizer(_run(_nadam_update, TWO), _nadam_terms, 11, "nadam")
-_radam = _optimizer(_run(_radam_update, TWO), _radam_terms, 8, "radam")
+_sgd = update_entry(update_run(_sgd_update, NOTHING, ONE), _sgd_terms, 7, "sgd")
+_adam = update_entry(update_run(_adam_update, TWO, ALL), _adam_terms, 9, "adam")
+_rmsprop = update_entry(update_run(_rmsprop_update, ONE, (True, None, None)), _rmsprop_terms, 7, "rmsprop")
+_adagrad = update_entry(update_run(_adagrad_update, ONE), _adagrad_terms, 6, "adagrad")
+_adadelta = update_entry(update_run(_adadelta_update, TWO), _adadelta_terms, 5, "adadelta")
+_nadam = update_entry(update_run(_nadam_update, TWO), _nadam_terms, 11, "nadam")
+_radam = update_entry(update_run(_radam_update, TWO), _radam_terms, 8, "radam")
 
 
 def sgd(grads, lr, momentum, dampening, weight_decay, nesterov, maximize, first, params, momentum_buffers):
@@ -419,7 +254,7 @@ def adam(
 ):  # fmt: skip
     if params:
         amsgrad = max_exp_avg_sqs is not None
-        numbers = lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, _count(step), amsgrad
+        numbers = lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, count_of(step), amsgrad
         _adam[params[0].itemsize](params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, numbers)
 
 
@@ -431,7 +266,7 @@ def rmsprop(grads, lr, alpha, eps, weight_decay, momentum, maximize, params, squ
 
 def adagrad(grads, lr, lr_decay, weight_decay, eps, maximize, step, params, state_sums):
     if params:
-        numbers = lr, lr_decay, weight_decay, eps, maximize, _count(step)
+        numbers = lr, lr_decay, weight_decay, eps, maximize, count_of(step)
         _adagrad[params[0].itemsize](params, grads, state_sums, None, None, numbers)
 
 
@@ -447,7 +282,7 @@ def nadam(
 ):  # fmt: skip
     if params:
         numbers = (
-            lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, _count(step),
+            lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, count_of(step),
             mu, mu_next, mu_product,
         )  # fmt: skip
         _nadam[params[0].itemsize](params, grads, exp_avgs, exp_avg_sqs, None, numbers)
@@ -457,91 +292,5 @@ def radam(
     grads, lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, step, params, exp_avgs, exp_avg_sqs
 ):
     if params:
-        numbers = lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, _count(step)
+        numbers = lr, beta1, beta2, eps, weight_decay, decoupled_weight_decay, maximize, count_of(step)
         _radam[params[0].itemsize](params, grads, exp_avgs, exp_avg_sqs, None, numbers)
-
-
-# ---------------------------------------------------------------------------------------------- clipped gradients
-
-MANY = 512  # sums of squares, at most
-
-
-@inner
-def square_sum(g, count):
-    """Σ g² (count), in four chains and lane by lane"""
-    lanes, at = lanes_of(g), 0
-    a = b = c = d = every(g, 0)
-    while at + 4 * lanes <= count:
-        w, x, y, z = load(g + at), load(g + at + lanes), load(g + at + 2 * lanes), load(g + at + 3 * lanes)
-        a, b, c, d = fma(w, w, a), fma(x, x, b), fma(y, y, c), fma(z, z, d)
-        at += 4 * lanes
-    while at < count:
-        x = load_part(g + at, count - at, 0)
-        a = fma(x, x, a)
-        at += lanes
-    return total((a + b) + (c + d))
-
-
-@inner
-def _square_run(one, at, end, like, terms):
-    """sums[t] += Σ g² of what task t takes of this gradient, RUN elements at a time"""
-    sums, length = terms
-    task = (one[0] + at) // length
-    for begin in range(at, end, RUN):
-        sums[task] += square_sum(pointer(one[2], like) + begin, min(RUN, end - begin))
-
-
-@inner
-def _scale_update(g, unused, first, second, third, share):
-    return g * share, first, second, third
-
-
-@inner
-def _bound_update(g, unused, first, second, third, limit):
-    return at_most(at_least(g, -limit), limit), first, second, third
-
-
-@inner
-def _no_terms(numbers):
-    return numbers[0]
-
-
-_square_task, _scale_task = _task(_square_run), _task(_run(_scale_update, NONE))
-_clip_value = _optimizer(_run(_bound_update, NONE), _no_terms, 1, "clip_value")
-
-
-def _norm(grads, nothing, norm, limit):
-    """limit: what the norm is made no larger than; where it is infinite, the norm is all that is wanted"""
-    table, sums, square = room(pointer(0, np.intp), TABLE), room(pointer(0, np.float64), MANY), 0.0
-    for begin in range(0, grads.count, FEW):
-        count, elements = listed(table, grads, grads, nothing, nothing, nothing, begin)
-        length = RUN * max((elements + MANY * RUN - 1) // (MANY * RUN), 1)
-        tasks = (elements + length - 1) // length
-        for i in range(tasks):
-            sums[i] = 0.0
-        steps = elements * COST / lanes_of(norm.data)
-        job = table, count, elements, length, norm.data, (sums, length)
-        run_tasks(_square_task, job, tasks, worth(steps), steps)
-        for i in range(tasks):
-            square += sums[i]
-    norm.data[0] = math.sqrt(square)
-    share = limit / (norm.data[0] + 1e-6)
-    if share >= 1 or limit == math.inf:
-        return
-    for begin in range(0, grads.count, FEW):
-        count, elements = listed(table, grads, grads, nothing, nothing, nothing, begin)
-        steps = elements * COST / lanes_of(norm.data)
-        job = table, count, elements, RUN, norm.data, share
-        run_tasks(_scale_task, job, (elements + RUN - 1) // RUN, worth(steps), steps)
-
-
-_clip_norm = Entry(_norm, lambda real: (Arrays(real), Arrays(real), Array(real), types.float64))
-
-
-def clip_norm(max_norm, grads, norm):
-    _clip_norm[norm.itemsize](grads, None, norm, max_norm)
-
-
-def clip_value(limit, grads):
-    if grads:
-        _clip_value[grads[0].itemsize](grads, grads, None, None, None, (limit,))

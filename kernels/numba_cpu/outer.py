@@ -11,21 +11,8 @@ from numba.core import types
 from ..numba_scalars.numbers import fma
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, parts
-from .memory import (
-    address,
-    every,
-    inner,
-    item_size,
-    lanes_of,
-    load,
-    load_some,
-    pointer,
-    record,
-    store_some,
-    stream,
-    streamed,
-    whole_numbers,
-)
+from .memory import address, inner, item_size, pointer, record, whole_numbers
+from .vectors import every, lanes_of, load, load_some, store_some, stream, streamed
 
 LONG_ROW, FEW_TERMS = 96, 4
 LARGE = 33554432  # bytes of an array that no cache holds

@@ -5,8 +5,8 @@ from __future__ import annotations
 from numba.core import types
 
 from .entry import Address
-from .memory import lanes_of, load_some, store, store_some
 from .turn import turn_block
+from .vectors import lanes_of, load_some, store, store_some
 
 
 def _turned(src, row, col, dst, dst_row, count, k, stored):

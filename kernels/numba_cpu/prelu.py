@@ -10,9 +10,10 @@ from numba.core import types
 from ..numba_scalars.numbers import choose
 from .activations import CHEAP_COST, RUN
 from .entry import Entry
-from .memory import Array, every, given, inner, lanes_of, load_part, store_part, total
+from .memory import Array, given, inner
 from .normalize import add_chunks, add_to, chunk_rows, chunks_of
 from .pool import run_tasks, worth
+from .vectors import every, lanes_of, load_part, store_part, total
 
 
 @inner

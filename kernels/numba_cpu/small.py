@@ -17,21 +17,9 @@ from . import pack
 from .activations import forward
 from .entry import Address
 from .jobs import GIVEN, Given, Operand, parts
-from .memory import (
-    BYTES,
-    INDEX,
-    address,
-    call,
-    item_size,
-    masked_load,
-    masked_store,
-    one_of,
-    pointer,
-    record,
-    room,
-    whole_numbers,
-)
+from .memory import INDEX, address, call, item_size, one_of, pointer, record, room, whole_numbers
 from .pool import scratch
+from .vectors import BYTES, masked_load, masked_store
 from .writer import REGISTERS, SHARE, Writer
 
 MOST_VECTORS = 4  # side by side

@@ -14,12 +14,13 @@ from numba.extending import intrinsic
 from ..numba_scalars.functions import at_least, exp, exp_nonpos, exp_up, log
 from ..numba_scalars.numbers import fma, spread
 from .entry import Entry, arrays
-from .memory import (
+from .memory import INDEX, inner, room
+from .pool import run_tasks, worth
+from .turn import turned
+from .vectors import (
     BYTES,
-    INDEX,
     every,
     first,
-    inner,
     lanes_of,
     largest,
     load,
@@ -27,14 +28,11 @@ from .memory import (
     mask,
     masked_load,
     masked_store,
-    room,
     store,
     store_some,
     total,
     vector_of,
 )
-from .pool import run_tasks, worth
-from .turn import turned
 
 ROW_RUN = 16384  # elements to a task
 ROW_COST = 20  # of an element, in multiply-adds

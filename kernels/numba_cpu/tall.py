@@ -8,8 +8,9 @@ from .activations import IDENTITY
 from .entry import Entry
 from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
 from .jobs import CODE, NOT_PLANNED, NUMBER, ROOM, TASKS, counted, parts
-from .memory import call, given, item_size, lanes_of, part, room
+from .memory import call, given, item_size, part, room
 from .pool import new_number, run_tasks, worth
+from .vectors import lanes_of
 
 
 def tall_memory(m: int, k: int, n: int) -> int:

@@ -16,7 +16,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .entry import Address
-from .memory import BYTES, INDEX, masked_load, masked_store
+from .memory import INDEX
+from .vectors import BYTES, masked_load, masked_store
 from .writer import REGISTERS, SHARE, Writer
 
 #: rows of a tile by its vectors: few rows take wider ones, as a multiply-add takes 4 cycles and two can start in each

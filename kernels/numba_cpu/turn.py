@@ -9,7 +9,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ..numba_scalars.numbers import filled, spread
-from .memory import INDEX, mask, masked_load, masked_store, vector_of
+from .memory import INDEX
+from .vectors import mask, masked_load, masked_store, vector_of
 
 
 def exchanged(builder: Any, a: Any, b: Any, apart: int) -> tuple[Any, Any]:

@@ -8,8 +8,9 @@ from .activations import IDENTITY
 from .entry import Entry
 from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
 from .jobs import NEEDS_MEMORY, NOT_PLANNED, ROOM, counted, parts, run_product
-from .memory import call, given, item_size, lanes_of, part, retyped, room
+from .memory import call, given, item_size, part, retyped, room
 from .pool import run_tasks, worth
+from .vectors import lanes_of
 
 MIN_RUN, MAX_RUN, RUNS = 64, 256, 16  # rows whose sum is one chain; runs in between
 MANY_DZ = 8192  # elements of dz that are worth sharing out, if the products that follow are

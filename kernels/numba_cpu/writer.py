@@ -10,7 +10,8 @@ from numba.core import types
 from numba.core.registry import cpu_target
 
 from ..numba_scalars.numbers import call_llvm, spread
-from .memory import BYTES, INDEX, mask, vector_of
+from .memory import INDEX
+from .vectors import BYTES, mask, vector_of
 
 FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 REGISTERS = 32 if BYTES == 64 or "+neon" in FEATURES else 16  # for vectors

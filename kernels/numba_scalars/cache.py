@@ -6,13 +6,18 @@ written, or what is read is damaged, functions are compiled as if there were no 
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import io
 import math
 import os
 import pickle
 import sys
 import tempfile
+import time
 import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,7 @@ from numba.core import serialize
 from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
+DIGITS = 32  # of a key
 #: what stands for itself
 PLAIN = {bool, int, float, str, bytes, type(None), np.float32, np.float64}
 
@@ -43,7 +49,7 @@ def key_of(kind: str, functions: list[Any]) -> str | None:
 
 def named(*what: Any) -> str:
     """The key of what these describe, on this CPU and with these versions."""
-    return hashlib.sha256(repr((what, _machine())).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((what, _machine())).encode()).hexdigest()[:DIGITS]
 
 
 @cache
@@ -119,7 +125,9 @@ def folder() -> Path | None:
     return Path(system or "~/.cache").expanduser() / "fastmlp"
 
 
-_here: dict[str, list[Any]] = {}  # what this process has compiled or loaded
+_here: dict[str | None, list[Any]] = {}  # what this process has compiled or loaded
+#: in this order: the name, the seconds that it took, was it on disk?
+history: list[tuple[str, float, bool]] = []
 
 
 def _state(function: Any) -> Any:
@@ -133,42 +141,82 @@ def _function(name: str | None, state: Any) -> Any:
     return CompileResult._rebuild(cpu_target.target_context, *state) if name is None else Run(name, state)
 
 
-def load(key: str | None) -> list[Any] | None:
+def kept(key: str | None, name: str, compile: Callable[[], list[Any]]) -> list[Any]:
+    """Functions of that key: those of this process, or of the disk, or else compiled now, and kept.
+
+    name: for people. compile: gives numba.cfuncs or results of compilations, whose names hold the key.
+    """
     if key in _here:
         return _here[key]
-    path = folder()
-    if key is None or path is None:
-        return None
+    start = time.perf_counter()
+    functions = None if key is None else _load(key)
+    was_there = functions is not None
+    if functions is None:
+        with _without_collection():
+            functions = compile()
+    seconds = time.perf_counter() - start
+    if key is not None:
+        _here[key] = functions
+        if not was_there and all(_is_alone(f, key) for f in functions):
+            _store(key, name, seconds, functions)
+    history.append((name, seconds, was_there))
+    return functions
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Python's garbage collector finds nothing in what a compilation makes, and takes a tenth of the time to look."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        data = (path / key).read_bytes()
-    except OSError:
-        return None
-    digest, data = data[:32], data[32:]
-    if hashlib.sha256(data).digest() != digest:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _load(key: str) -> list[Any] | None:
+    path = folder()
+    data = None if path is None else _read(path / key)
+    if data is None:
         return None
     cpu_target.target_context.refresh()  # functions of Numba's own, which it may call, must be known by then
-    _here[key] = [_function(name, state) for name, state in pickle.loads(data)]
-    return _here[key]
+    pickle.load(data)  # what `contents` reads
+    return [_function(name, state) for name, state in pickle.load(data)]
 
 
-def store(key: str | None, functions: list[Any]) -> None:
-    """functions: numba.cfuncs or results of compilations, whose names hold the key. A file appears as a whole, or not
-    at all."""
-    if key is None:
-        return
-    _here[key] = functions
+def _store(key: str, name: str, seconds: float, functions: list[Any]) -> None:
+    """A file appears as a whole, or not at all."""
     path = folder()
-    if path is None or not all(_is_alone(f, key) for f in functions):
+    if path is None:
         return
-    data = serialize.dumps([_state(f) for f in functions])
+    data = pickle.dumps((name, seconds)) + serialize.dumps([_state(f) for f in functions])
     try:
         path.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path)
+        handle, temporary = tempfile.mkstemp(dir=path)
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(data).digest() + data)
-        os.replace(name, path / key)
+        os.replace(temporary, path / key)
     except OSError:  # read-only, or full
         return
+
+
+def _read(path: Path) -> io.BytesIO | None:
+    """What was stored there; None if there is no such file, or not what was written."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return io.BytesIO(data[32:]) if hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+
+def contents() -> list[tuple[str, float, int]]:
+    """Of each file: the name, the seconds that it took to compile, bytes."""
+    path = folder()
+    if path is None or not path.is_dir():
+        return []
+    found = ((_read(file), file.stat().st_size) for file in path.iterdir() if len(file.name) == DIGITS)
+    return [(*pickle.load(data), size) for data, size in found if data is not None]
 
 
 def _is_alone(function: Any, key: str) -> bool:

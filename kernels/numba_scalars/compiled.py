@@ -245,10 +245,7 @@ class _Table:
     def __init__(self, function: Any, derivative: Any, name: str) -> None:
         """name: of the function, for errors. TypeError: as `checked`"""
         key = cache.key_of(type(self).__name__, [function, derivative])
-        self._runs = cache.load(key)
-        if self._runs is None:
-            self._runs = self._compiled(function, derivative, name, key or "")
-            cache.store(key, self._runs)
+        self._runs = cache.kept(key, name, lambda: self._compiled(function, derivative, name, key or ""))
         self.table = np.array([run.address for run in self._runs], np.uintp)
         self.address = self.table.ctypes.data
         self.source: Any = None

@@ -1,0 +1,28 @@
+"""`fastmlp info` says what runs here and why; `fastmlp bench ...` measures it. Also as `python -m fastmlp`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from .backend import show_config
+
+USAGE = """usage: fastmlp info           say what runs here: versions, backends, threads, what is kept compiled on disk
+       fastmlp bench [...]    measure it; fastmlp bench --help says how"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """-> the exit status"""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if command == "info" and not rest:
+        show_config()
+        return 0
+    if command == "bench":
+        return import_module("fastmlp.bench.__main__").main(rest)
+    asked = command in ("-h", "--help")
+    print(USAGE, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

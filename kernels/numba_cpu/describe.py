@@ -1,0 +1,35 @@
+"""What runs here, and what was compiled, in words."""
+
+from __future__ import annotations
+
+import os
+
+import numba
+from numba.core.registry import cpu_target
+
+from ..numba_scalars import cache
+from .vectors import BYTES
+
+
+def describe() -> dict[str, str]:
+    cpu = cpu_target.target_context.codegen().magic_tuple()[1]
+    compiled = [seconds for _, seconds, was_there in cache.history if not was_there]
+    loaded = [seconds for _, seconds, was_there in cache.history if was_there]
+    return {
+        "numba": f"{numba.__version__}, for {cpu}: vectors of {8 * BYTES} bits",
+        "compiled": f"{len(compiled)} in {sum(compiled):.1f} s, {len(loaded)} loaded from disk in {sum(loaded):.2f} s",
+        "on disk": _on_disk(),
+    }
+
+
+def _on_disk() -> str:
+    folder = cache.folder()
+    if folder is None:
+        return "nothing is kept, since FASTMLP_CACHE_DIR is empty"
+    found = cache.contents()
+    size, seconds = sum(bytes for *_, bytes in found) / 2**20, sum(seconds for _, seconds, _ in found)
+    text = f"{len(found)} in {folder}, {size:.1f} MiB, which took {seconds:.0f} s to compile"
+    where = folder
+    while not where.exists():
+        where = where.parent
+    return text if os.access(where, os.W_OK) else f"{text}; no more can be kept, since that is not writable"

@@ -1,0 +1,263 @@
+"""The Numba backend beside its numbers, which test_kernels.py checks: what is compiled when, and where it is kept."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conftest import load_or_skip
+
+import fastmlp as fm
+from fastmlp import nn, ops, optim
+from fastmlp.kernels.contract import ACTIVATIONS
+
+RNG = np.random.default_rng(0)
+
+LINEAR = """
+import numpy as np
+from fastmlp import ops, set_backend
+set_backend("numba")
+x, w, b = (np.random.default_rng(0).standard_normal(s).astype("f") for s in ((33, 20), (17, 20), (17,)))
+y, saved = ops.linear(x, w, b, "gelu", save=True)
+grads = ops.linear_backward(y, x, w, saved, "gelu")
+"""
+HISTORY = """
+from fastmlp.kernels.numba_scalars import cache
+print([was_there for _, _, was_there in cache.history])
+"""
+SUMS = "print([float(a.sum()) for a in (y, *grads)])"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def numba():
+    return load_or_skip("numba")
+
+
+def drawn(*shape, dtype=np.float32):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+# ----------------------------------------------------------------------------------------------------- when and where
+
+
+def test_nothing_of_numba_is_imported_before_it_is_asked_for(python):
+    used = """
+import sys, numpy as np, fastmlp as fm
+from fastmlp import nn, ops
+ops.linear(np.ones((2, 3)), np.ones((4, 3)), backend="numpy")
+nn.Linear(3, 4)(fm.ones(2, 3))
+print(*[name for name in sys.modules if name in ("numba", "llvmlite")])
+"""
+    assert python(used).split() == []
+
+
+def test_what_was_compiled_is_there_in_the_next_process(python, tmp_path):
+    folder = {"FASTMLP_CACHE_DIR": str(tmp_path / "cache")}
+    first, second = (eval(python(LINEAR + HISTORY, **folder)) for _ in range(2))
+    assert first and not any(first)
+    assert second and all(second)
+    assert python(LINEAR + SUMS, **folder) == python(LINEAR + SUMS, FASTMLP_CACHE_DIR="")
+
+
+def test_a_cache_that_is_off_or_read_only_is_done_without(python, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        for where in ("", str(folder), str(tmp_path / "file" / "below")):
+            (tmp_path / "file").touch()
+            assert not any(eval(python(LINEAR + HISTORY, FASTMLP_CACHE_DIR=where)))
+    finally:
+        folder.chmod(stat.S_IRWXU)
+    if os.geteuid():  # root may write everywhere
+        assert not list(folder.iterdir())
+
+
+def test_a_damaged_file_is_compiled_anew(python, tmp_path):
+    folder = tmp_path / "cache"
+    kept = {"FASTMLP_CACHE_DIR": str(folder)}
+    right = python(LINEAR + SUMS, **kept)
+    for file in folder.iterdir():
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    assert python(LINEAR + SUMS, **kept) == right
+    assert all(eval(python(LINEAR + HISTORY, **kept)))
+
+
+def test_info_says_what_was_compiled(python, tmp_path):
+    kept = {"FASTMLP_CACHE_DIR": str(tmp_path / "cache")}
+    python(LINEAR, **kept)
+    told = python("from fastmlp.__main__ import main; main(['info'])", **kept)
+    count = len(list((tmp_path / "cache").iterdir()))
+    assert f"on disk      {count} in {tmp_path / 'cache'}, " in told
+    assert "vectors of " in told and "compiled     0 in 0.0 s" in told
+    assert "on disk      nothing is kept" in python(
+        "from fastmlp.__main__ import main; main(['info'])", FASTMLP_CACHE_DIR=""
+    )
+
+
+# ------------------------------------------------------------------------------------------------ other machines
+
+#: as little of the suite as shows that vectors of other widths give the same
+OTHER_WIDTH = """
+import numpy as np
+from fastmlp import backend
+from fastmlp.kernels import reference
+from fastmlp.kernels.cases import all_cases
+from fastmlp.kernels.numba_cpu.vectors import BYTES
+numba = backend.load("numba")
+print(BYTES)
+seen = {}
+for case in all_cases():
+    count = seen[case.kernel, case.dtype] = seen.get((case.kernel, case.dtype), 0) + 1
+    if count % 97 != 5 or case.dtype != "float32" or not case.outputs:
+        continue
+    inputs = case.inputs()
+    got, same = case.run(numba, inputs), case.run(reference, inputs)
+    for name in got:
+        np.testing.assert_allclose(got[name], same[name], rtol=2e-4, atol=2e-4, err_msg=case.id)
+"""
+WIDTHS = {"haswell": "+avx,+avx2,+fma", "x86-64": "+sse2"}
+
+
+@pytest.mark.parametrize("cpu", WIDTHS)
+def test_vectors_of_another_width(python, cpu):
+    if os.uname().machine != "x86_64":
+        pytest.skip("these are of x86-64")
+    told = python(OTHER_WIDTH, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=WIDTHS[cpu])
+    assert told.split() == ["32" if cpu == "haswell" else "16"]
+
+
+def test_without_the_c_engine_it_runs_on_the_callers_thread(python):
+    alone = """
+import sys
+sys.modules["fastmlp.kernels.cython_cpu"] = None  # cannot be imported
+"""
+    told = "import fastmlp\nprint(fastmlp.get_backend(), fastmlp.available_backends()['cython'])\n"
+    lines = python(alone + LINEAR + told + SUMS).splitlines()
+    assert lines[0].startswith("numba backend 'cython' is not available")
+    assert lines[1:] == python(LINEAR + SUMS).splitlines()
+
+
+# ----------------------------------------------------------------------------------------------------- same numbers
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(100, 10, 64), (64, 64, 32), (14, 5, 3), (300, 7, 100), (40, 1, 1)])
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_a_layers_own_kernel_gives_the_same_bits(numba, name, shape, dtype):
+    """After 100 calls a small layer gets a kernel for its shape."""
+    m, k, n = shape
+    x, w, b = drawn(m, k, dtype=dtype), drawn(n, k, dtype=dtype), drawn(n, dtype=dtype)
+
+    def results():
+        y, saved = ops.linear(x, w, b, name, save=True, backend="numba")
+        return [y, *ops.linear_backward(x[:, :1] * w[:, 0], x, w, saved, name, backend="numba")]
+
+    first = results()
+    for _ in range(110):
+        last = results()
+    for a, z in zip(first, last):
+        np.testing.assert_array_equal(a, z)
+
+
+def test_one_program_after_the_other_compiles_once(numba):
+    act = ACTIVATIONS["leaky_relu"]
+    runs = numba.linear_forward.__globals__["forward_runs"][4]
+    x, y = drawn(8, 4), np.empty((8, 4), np.float32)
+    before = len(runs)
+    for slope in np.linspace(0.1, 0.9, runs.MOST + 10):
+        numba.activation_forward(x, act, (float(slope),), y)
+        np.testing.assert_allclose(y, np.where(x > 0, x, np.float32(slope) * x), rtol=1e-6)
+    assert len(runs) <= runs.MOST and before <= runs.MOST
+
+
+def test_many_shapes_do_not_fill_the_memory(numba):
+    plans = numba.linear_forward.__globals__["_forward_plans"]
+    w = drawn(3, 4)
+    for m in range(1, plans.MOST + 20):
+        ops.linear(np.ones((m % 600 + 1, 4), np.float32)[:, :: 1 if m % 2 else -1], w, backend="numba")
+    assert 0 < len(plans.kept) <= plans.MOST
+
+
+def test_many_threads_call_at_once(numba):
+    shapes = [(m, 16, n) for m in (1, 30, 300) for n in (3, 40)]
+    arrays = [(drawn(m, k), drawn(n, k), drawn(n)) for m, k, n in shapes]
+    right = [ops.linear(*a, "tanh", backend="numba") for a in arrays]
+
+    def work(seed):
+        for i in np.random.default_rng(seed).permutation(len(arrays) * 20) % len(arrays):
+            np.testing.assert_array_equal(ops.linear(*arrays[i], "tanh", backend="numba"), right[i])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+
+
+def test_a_function_of_the_user_is_fused_and_differentiated(numba):
+    @fm.activation
+    def quick(x):
+        return x / (1 + 2.718281828459045 ** (-1.702 * x))
+
+    x, w, b = drawn(40, 9), drawn(5, 9), drawn(5)
+    results = {}
+    for backend in ("numba", "numpy"):
+        y, saved = ops.linear(x, w, b, quick.kind, save=True, backend=backend)
+        results[backend] = [y, *ops.linear_backward(y, x, w, saved, quick.kind, backend=backend)]
+    for got, right in zip(results["numba"], results["numpy"]):
+        np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------------------------------- warm-up
+
+
+def a_model():
+    fm.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.2), nn.Linear(20, 3))
+    return model, optim.Adam(model.parameters()), drawn(30, 12), np.arange(30) % 3
+
+
+@pytest.mark.parametrize("backend", ["numba", "cython", "numpy"])
+def test_warming_up_changes_nothing(backend):
+    load_or_skip(backend)
+    model, optimizer, x, labels = a_model()
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    assert fm.warmup(model, x, labels, nn.CrossEntropyLoss(), optimizer, backend=backend) >= 0
+    assert fm.warmup(model, x) >= 0
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+    assert not optimizer.state_dict()["state"] and all(p.grad is None for p in model.parameters())
+    np.testing.assert_array_equal(fm.rand(3).numpy(), (a_model(), fm.rand(3).numpy())[1])
+
+
+def test_after_it_nothing_is_left_to_compile(numba):
+    from fastmlp.kernels.numba_scalars import cache
+
+    model, optimizer, x, labels = a_model()
+    loss = nn.CrossEntropyLoss()
+    fm.warmup(model, x, labels, loss, optimizer, backend="numba")
+    before = len(cache.history)
+    with fm.use_backend("numba"):
+        for _ in range(120):
+            optimizer.zero_grad()
+            loss(model(fm.from_numpy(x)), fm.from_numpy(labels)).backward()
+            optimizer.step()
+    assert [name for name, *_ in cache.history[before:]] == []
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((3, 1.0), "model: expected a module, got int"),
+        (("model", "x", "y"), "loss: expected one, since there is a target; got None"),
+        (("model", "x", None, "loss"), "target: expected one, since there is a loss; got None"),
+        (("model", "x", None, None, "optimizer"), "loss: expected one, since there is an optimizer; got None"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    model, optimizer, x, labels = a_model()
+    known = {"model": model, "x": x, "y": labels, "loss": nn.CrossEntropyLoss(), "optimizer": optimizer}
+    with pytest.raises(TypeError) as e:
+        fm.warmup(*(known.get(a, a) if isinstance(a, str) else a for a in arguments))
+    assert str(e.value) == message
