@@ -18,7 +18,7 @@ def rooms(names):
 
 #: room -> the rooms of this project that it may import. A new module or kernel folder gets a row here.
 ROOMS = {
-    "fastmlp": rooms("ops backend nn optim autograd grad_mode creation functions printing written")
+    "fastmlp": rooms("warming ops backend nn optim autograd grad_mode creation functions printing written")
     | rooms("data io metrics plan plots train utils devices cuda"),
     "fastmlp.plan": rooms("ops checks autograd tape waiting grad_mode creation io nn optim memory") | {CONTRACT},
     "fastmlp.optim": rooms("ops checks autograd tape grad_mode memory"),
