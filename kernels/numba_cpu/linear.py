@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba.core import types
 
@@ -139,17 +141,26 @@ def linear_backward(dy, x, w, saved, act, params, dx, dw, db, accumulate):
         _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate)
 
 
+@lru_cache(maxsize=1024)
+def _kernel_for(m: int, k: int, n: int) -> tuple[Entry, int]:
+    """-> the kernel, and how many elements of memory it needs"""
+    return (tall, tall_memory(m, k, n)) if chunks_of.py_func(m, k, n)[0] else (wide, wide_memory(m, n))
+
+
 def _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate):
     """What the kernel said it lacks: a plan, or memory."""
     size, (m, n) = dy.itemsize, dy.shape
     k = (w if x is None else x).shape[1] if x is not None or w is not None else 0
-    x_strides, w_strides = ((0, 0) if a is None else a.strides for a in (x, w))
-    key = (m, k, n, *x_strides, *w_strides, 4 * size + (dx is not None) + 2 * (dw is not None))
+
+    def key():
+        x_strides, w_strides = ((0, 0) if a is None else a.strides for a in (x, w))
+        return m, k, n, *x_strides, *w_strides, 4 * size + (dx is not None) + 2 * (dw is not None)
+
     if says == NOT_PLANNED:
-        plans.add(*key)
+        plans.add(*key())
     if says in (NOT_PLANNED, NEEDS_MEMORY):
-        is_tall = chunks_of.py_func(m, k, n)[0]
-        kernel = (tall if is_tall else wide)[size]
-        memory = np.empty(tall_memory(m, k, n) if is_tall else wide_memory(m, n), dy.dtype)
-        says = kernel(plans.table, dy, x, w, saved, dx, dw, db, memory, run.code, run.params, accumulate)
-    plans.said(says, *key)
+        kernel, elements = _kernel_for(m, k, n)
+        memory = np.empty(elements, dy.dtype)
+        says = kernel[size](plans.table, dy, x, w, saved, dx, dw, db, memory, run.code, run.params, accumulate)
+    if says != plans.threads:
+        plans.said(says, *key())
