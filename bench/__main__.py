@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from . import environment, report, work
-from .peers import PEERS
+from .peers import BACKENDS, PEERS
 from .results import Results, save
 from .suite import run, say
 from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
-AGAINST = ("numpy", *PEERS)
+AGAINST = ("numpy", *PEERS, *BACKENDS)
 
 
 def parse(argv):

@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .peers import PEERS
+from .peers import BACKENDS, PEERS
 
 
 def describe():
@@ -26,10 +26,10 @@ def describe():
 def of_library(library):
     """What a library says about itself, in its own process: its version and, of fastmlp, what runs where."""
     try:
-        found = {"version": version(PEERS.get(library, library))}
+        found = {"version": version("fastmlp" if library in BACKENDS else PEERS.get(library, library))}
     except PackageNotFoundError:
         found = {"version": "not installed as a package"}
-    if library == "fastmlp":
+    if library in ("fastmlp", *BACKENDS):
         import fastmlp
 
         found["backend"] = fastmlp.get_backend()

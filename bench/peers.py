@@ -24,6 +24,8 @@ from .work import AS_WRITTEN, FUSED, Case
 
 Arrays = dict[str, np.ndarray]
 
+#: fastmlp's own backends, which may stand beside the one that is measured
+BACKENDS = ("cython", "numba")
 #: those with a file of their own -> the package that they are
 PEERS = {"torch": "torch", "jax": "jax", "sklearn": "scikit-learn", "onnxruntime": "onnxruntime"}
 
@@ -54,7 +56,7 @@ def versions(library: str, case: Case, a: Arrays, compiled: bool = False) -> lis
     """
     if library in PEERS:
         return import_module(f"{__package__}.peer_{library}").versions(case, a, compiled)
-    return {"fastmlp": _fastmlp, "numpy": _numpy}[library](case, a)
+    return (_numpy if library == "numpy" else _fastmlp)(case, a)
 
 
 def use_threads(library: str, threads: int, backend: str | None) -> None:
@@ -70,7 +72,7 @@ def use_threads(library: str, threads: int, backend: str | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-    elif library == "fastmlp" and backend != "numpy":
+    elif library in BACKENDS or (library == "fastmlp" and backend != "numpy"):
         import fastmlp
 
         fastmlp.set_num_threads(threads)

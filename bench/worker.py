@@ -18,8 +18,10 @@ import sys
 import time
 from pathlib import Path
 
+from fastmlp import ops
+
 from . import ceilings, environment, timing, work
-from .peers import use_threads, versions
+from .peers import BACKENDS, use_threads, versions
 
 
 class WorkerError(RuntimeError):
@@ -32,7 +34,8 @@ class WorkerError(RuntimeError):
 class Worker:
     """One library, in a process of its own, with a fixed number of threads.
 
-    library: "fastmlp", "torch" or "numpy". backend: fastmlp's, by name; None is its own choice.
+    library: "fastmlp", "torch", "numpy" and the like, or a backend of fastmlp as a library of its own. backend:
+    fastmlp's, by name; None is its own choice.
     cpus: the CPUs that the process may use; None is all. Raises WorkerError if the library cannot be used.
     """
 
@@ -110,7 +113,10 @@ class Bench:
 
     def __init__(self, library, threads, backend=None):
         self.library = library
-        if backend is not None and library == "fastmlp":
+        self.is_own = library in ("fastmlp", *BACKENDS)
+        if library in BACKENDS:
+            backend = library
+        if self.is_own and backend is not None:
             import fastmlp
 
             fastmlp.set_backend(backend)
@@ -123,7 +129,7 @@ class Bench:
         notes = []
         for version in versions(self.library, case, work.inputs(case), compiled):
             try:
-                with version.context():
+                with version.context(), ops.compiled_at_once() if self.is_own else contextlib.nullcontext():
                     version.call()
                 self.versions[version.name] = version
             except Exception as e:

@@ -14,7 +14,7 @@ from ..numba_scalars.activations import DERIVATIVE, FORWARD
 from .entry import REALS, Address, Entry
 from .memory import Array, call, inner, size
 from .pool import run_tasks, worth
-from .vectors import every, lanes_of, load_some, store_some
+from .vectors import every, lanes_of, load, load_some, store, store_some
 
 RUN = 8192  # elements to a task
 CHEAP = {"identity", "relu", "leaky_relu", "relu6", "hardsigmoid", "hardtanh", "hardshrink", "softshrink", "threshold"}
@@ -27,7 +27,11 @@ def _forward_run(formula: Any) -> Any:
     def forward(z, y, count, params):
         """y[i] = act(z[i]) for i < count; y may be z"""
         a, b = every(z, params[0]), every(z, params[1])
-        for at in range(0, count, lanes_of(z)):
+        at, step = 0, lanes_of(z)
+        while at + step <= count:
+            store(y + at, formula(load(z + at), a, b))
+            at += step
+        if at < count:
             store_some(y + at, formula(load_some(z + at, count - at, 0), a, b), count - at)
 
     return forward
@@ -37,7 +41,11 @@ def _backward_run(formula: Any) -> Any:
     def backward(dy, saved, dz, count, params):
         """dz[i] = dy[i] act'(saved[i]) for i < count; dz may be dy"""
         a, b = every(dy, params[0]), every(dy, params[1])
-        for at in range(0, count, lanes_of(dy)):
+        at, step = 0, lanes_of(dy)
+        while at + step <= count:
+            store(dz + at, load(dy + at) * formula(load(saved + at), a, b))
+            at += step
+        if at < count:
             slope = formula(load_some(saved + at, count - at, 0), a, b)
             store_some(dz + at, load_some(dy + at, count - at, 0) * slope, count - at)
 

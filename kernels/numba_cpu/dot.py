@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .entry import Address
-from .jobs import GIVEN, Given, Operand, evenly, parts
+from .jobs import Given, Operand, evenly, parts
 from .memory import INDEX, call, item_size, one_of, pointer, record, room, whole_numbers
 from .turn import exchanged
 from .vectors import BYTES, masked_load, masked_store
@@ -186,10 +186,10 @@ def plan_dots(
 
 
 def _task(job, index):
-    """Some columns of C. job: a Given and a DotPlan"""
+    """Some columns of C. job: a Given, with a DotPlan"""
     numbers = whole_numbers(job)
     g = record(numbers, Given)
-    d = record(numbers + GIVEN, DotPlan)
+    d = record(pointer(g.plan, numbers), DotPlan)
     size = item_size(job)
     begin = index * d.col_block
     end = min(begin + d.col_block, d.n)

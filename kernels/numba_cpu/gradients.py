@@ -13,9 +13,9 @@ from numba.core import types
 
 from .activations import backward
 from .entry import Address
-from .jobs import ADD, BIAS, IS_RELU, SWAPPED, C, Operand, Plans, S, V, Y, fill_plan, find, parts
+from .jobs import ADD, BIAS, IS_RELU, PLAN, C, Head, Operand, Plans, S, V, Y, find, parts, plan_at
 from .matmul import plan
-from .memory import Array, address, call, given, inner, item_size, part, pointer
+from .memory import Array, address, call, given, inner, item_size, part, pointer, record
 from .outer import plan_outer, prefers_outer
 from .small import plan_small, prefers_small
 from .vectors import BYTES, every, lanes_of, load_some, store_some
@@ -92,9 +92,9 @@ ADD_ROWS, DERIVE, ADD_UP = range(3)
 
 
 @part
-def piece(plans, like, number):
+def piece(table, found, number):
     """The address of ADD_ROWS, DERIVE or ADD_UP."""
-    return pointer(plans, like)[2 + number]
+    return table[found + 2 + number]
 
 
 # ----------------------------------------------------------------------------------------------------------- plans
@@ -146,7 +146,7 @@ plans = Plans(_plans_of)
 
 @part
 def find_plans(table, dy, x, w, dx, dw):
-    """-> the address of the plans, 0 if there are none, and k, which is that of x or of w"""
+    """-> where the plans are in the table, 0 if there are none, and k, which is that of x or of w"""
     k, x_row, x_col, w_row, w_col = 0, 0, 0, 0, 0
     if given(x.data):
         k, x_row, x_col = x.shape[1], x.strides[0], x.strides[1]
@@ -157,10 +157,10 @@ def find_plans(table, dy, x, w, dx, dw):
 
 
 @part
-def fill_job(job, plans, which, s, v, c, add, share):
+def fill_job(job, table, found, which, s, v, c, add, share):
     """C (+)= S V, or its transpose, as plan number `which`, for one thread or for all"""
-    fill_plan(job, plans, which, share)
-    swapped = job[SWAPPED] != 0
+    job[PLAN] = plan_at(table, found, which, share)
+    swapped = record(pointer(job[PLAN], job), Head).swapped
     job[S], job[V], job[C] = address(v if swapped else s), address(s if swapped else v), address(c)
     job[Y], job[BIAS], job[IS_RELU], job[ADD] = 0, 0, 0, add
 

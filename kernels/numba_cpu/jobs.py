@@ -1,7 +1,7 @@
-"""A product as it is handed to the threads: an array of whole numbers, what a call gives followed by how it is made.
+"""A product as it is handed to the threads: what a call gives, and the address of how it is made.
 
-How is planned in Python, once for each shape, as a NamedTuple that begins with `code`, `tasks` and `swapped`. Kernels
-find the plan by themselves, in a table.
+How is planned in Python, once for each shape, as a NamedTuple that begins as `Head`. Kernels find the plans by
+themselves, in a table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from .memory import part, pointer
+from .memory import address, part, pointer, record
 from .pool import new_number, run_code, threads
 
 
@@ -31,12 +31,19 @@ class Given(NamedTuple):
     is_relu: int  # is C to be max(0, C)?
     add: int  # to what is in C
     number: int  # of this job
+    plan: int
 
 
-GIVEN = len(Given._fields)
-S, V, C, Y, BIAS, RUN, IS_CUSTOM, PARAMS, FINISH, IS_RELU, ADD, NUMBER = range(GIVEN)
-CODE, TASKS, SWAPPED = range(GIVEN, GIVEN + 3)
-ROOM = GIVEN + 32  # of the longest job
+ROOM = len(Given._fields)
+S, V, C, Y, BIAS, RUN, IS_CUSTOM, PARAMS, FINISH, IS_RELU, ADD, NUMBER, PLAN = range(ROOM)
+
+
+class Head(NamedTuple):
+    """How every plan begins."""
+
+    code: int  # of the task
+    tasks: int
+    swapped: int  # is it the transpose, with S and V exchanged? Then the bias belongs to rows.
 
 
 class Operand(NamedTuple):
@@ -59,8 +66,9 @@ def evenly(total: int, most: int) -> int:
 
 KEYS = 8  # whole numbers that tell a shape
 ROW = KEYS + 1
+SIZE = 32  # numbers of a plan, at most
 OFTEN = 100  # calls
-NOT_PLANNED, OFTEN_CALLED, NEEDS_MEMORY = -1, -2, -3  # what kernels say instead of the number of threads
+NOT_PLANNED, OFTEN_CALLED, NEEDS_MEMORY = -1, -2, -3  # what kernels say; or the number of threads, if that has changed
 MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # Knuth's: 2^64 over the golden ratio
 
 
@@ -68,13 +76,16 @@ class Plans:
     """What was planned, by what tells a shape: in a hash table with open places, for compiled code.
 
     make: (*key, threads, is_often) -> plans for so many threads, () for one that will not be asked for. is_often: after
-    OFTEN calls, some are made anew. table: its capacity less 1, then rows of a key and the address of the plans: how
-    long those for one thread are, how many calls there are to OFTEN, those for one thread, those for all.
+    OFTEN calls, some are made anew.
+
+    table: its capacity less 1; for how many threads; rows of a key and of where its plans begin; these. Of a key: how
+    long its plans for one thread are; how many calls there are to OFTEN; those plans; those for all threads. Whoever
+    runs with a table holds it, so that what it says stays there; what is added goes into a new one.
     """
 
     everyone: ClassVar[list[Plans]] = []
     are_hurried = False  # see `at_once`
-    MOST = 4096  # shapes that change from call to call must not fill the memory
+    MOST = 1024  # shapes that change from call to call must not fill the memory
 
     def __init__(self, make: Callable[..., list[tuple[int, ...]]]) -> None:
         self.make = make
@@ -91,28 +102,32 @@ class Plans:
         if len(self.kept) >= self.MOST:
             self.forget(self.threads)
         is_often = is_often or self.are_hurried
-        numbers: list[int] = []
-        for most in (1, self.threads):
-            for plan in self.make(*key, most, is_often):
-                assert len(plan) <= ROOM - GIVEN, "ROOM is too small"
-                numbers += [*plan, *[0] * (ROOM - GIVEN - len(plan))]
-        self.kept[key] = np.array([len(numbers) // 2, 0 if is_often else OFTEN, *numbers], np.intp)
-        self.table = self._table()  # a new one: other threads may be looking something up
+        alone, shared = (self._numbers(key, threads, is_often) for threads in (1, self.threads))
+        self.kept[key] = np.array([len(alone), 0 if is_often else OFTEN, *alone, *shared], np.intp)
+        self.table = self._table()
 
-    def said(self, threads: int, *key: int) -> None:
+    def said(self, says: int, *key: int) -> None:
         """What a kernel that was called with such a shape said."""
-        if threads == OFTEN_CALLED:
+        if says == OFTEN_CALLED:
             self.add(*key, is_often=True)
-        elif threads != self.threads:
-            self.forget(threads)
+        elif says:
+            self.forget(says)
+
+    def _numbers(self, key: tuple[int, ...], threads: int, is_often: bool) -> list[int]:
+        numbers: list[int] = []
+        for plan in self.make(*key, threads, is_often):
+            assert len(plan) <= SIZE
+            numbers += [*plan, *[0] * (SIZE - len(plan))]
+        return numbers
 
     def _table(self) -> np.ndarray:
         capacity = 64
         while capacity < 2 * len(self.kept):
             capacity *= 2
-        table = np.zeros(1 + capacity * ROW, np.intp)
-        table[0] = capacity - 1
-        rows = table[1:].reshape(capacity, ROW)
+        begin = 2 + capacity * ROW
+        table = np.zeros(begin + sum(plans.size for plans in self.kept.values()), np.intp)
+        table[:2] = capacity - 1, self.threads
+        rows = table[2:begin].reshape(capacity, ROW)
         for key, plans in self.kept.items():
             place = 0
             for number in key:
@@ -120,7 +135,11 @@ class Plans:
             place = place >> 40
             while rows[place & capacity - 1, KEYS]:
                 place += 1
-            rows[place & capacity - 1] = *key, plans.ctypes.data
+            rows[place & capacity - 1] = *key, begin
+            own = table[begin : begin + plans.size]
+            own[:] = plans  # and so many calls as there are left by now
+            self.kept[key] = own
+            begin += plans.size
         return table
 
 
@@ -138,13 +157,13 @@ def at_once() -> Iterator[None]:
 
 @part
 def find(table, key):
-    """The address of the plans of that key, 0 if there are none."""
+    """Where the plans of that key are in the table, 0 if it has none."""
     place = np.uint64(0)
     for number in key:
         place = (place ^ np.uint64(number)) * np.uint64(MULTIPLIER)
     place = np.intp(place >> np.uint64(40))
     while True:
-        row = table + (1 + (place & table[0]) * ROW)
+        row = table + (2 + (place & table[0]) * ROW)
         if row[KEYS] == 0:
             return 0
         same = True
@@ -156,25 +175,25 @@ def find(table, key):
 
 
 @part
-def fill_plan(job, plans, which, share):
-    """Plan number `which`, for one thread or for all. plans: their address"""
-    numbers = pointer(plans, job)
-    at = 2 + which * (ROOM - GIVEN) + (numbers[0] if share > 0 else 0)
-    for i in range(ROOM - GIVEN):
-        job[GIVEN + i] = numbers[at + i]
+def plan_at(table, found, which, share):
+    """The address of plan number `which`, for one thread or for all"""
+    plans = table + found
+    return address(plans + (2 + which * SIZE + (plans[0] if share > 0 else 0)))
 
 
 @part
-def counted(plans, like):
-    """Of the call that ends with this: the number of threads; OFTEN_CALLED if from now on it is one of OFTEN."""
-    numbers = pointer(plans, like)
-    left = numbers[1]
+def counted(table, found):
+    """What a kernel says that has done its work."""
+    plans = table + found
+    left = plans[1]
     if left > 0:
-        numbers[1] = left - 1
-    return OFTEN_CALLED if left == 1 else threads()
+        plans[1] = left - 1
+    now = threads()
+    return OFTEN_CALLED if left == 1 else 0 if now == table[1] else now
 
 
 @part
 def run_product(job, share, steps):
     job[NUMBER] = new_number()
-    run_code(job[CODE], job, job[TASKS], share, steps)
+    plan = record(pointer(job[PLAN], job), Head)
+    run_code(plan.code, job, plan.tasks, share, steps)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba.core import types
 
 from .activations import OTHER, RELU, backward_runs, forward_runs
 from .dot import MOST_ROWS, plan_dots
-from .entry import Entry
+from .entry import REALS, Entry
 from .gradients import ACTIVATION_COST, chunks_of, plans
 from .jobs import (
     ADD,
@@ -20,23 +21,24 @@ from .jobs import (
     NEEDS_MEMORY,
     NOT_PLANNED,
     PARAMS,
+    PLAN,
     ROOM,
     RUN,
-    SWAPPED,
     C,
+    Head,
     Operand,
     Plans,
     S,
     V,
     Y,
     counted,
-    fill_plan,
     find,
     parts,
+    plan_at,
     run_product,
 )
 from .matmul import V_BLOCK, plan
-from .memory import Array, address, given, item_size, room
+from .memory import Array, address, given, item_size, pointer, record, room
 from .outer import LARGE
 from .pool import worth
 from .small import plan_small, prefers_small
@@ -45,6 +47,7 @@ from .vectors import BYTES, lanes_of
 from .wide import wide, wide_memory
 
 MANY = 128  # from so many rows on, turning w costs nothing beside the multiplications
+MANY_CALLS = 1000  # parameters that change from call to call must not fill the memory
 TURN = 2 if BYTES == 64 else 5  # twice what an element of C costs, to be turned, beside one of x or w
 
 # --------------------------------------------------------------------------------------------------------- forward
@@ -102,43 +105,57 @@ def _forward(table, x, w, b, y, z, code, params):
     steps = m * n * (k + ACTIVATION_COST) / lanes_of(x.data)
     share = worth(steps)
     job = room(table.data, ROOM)
-    fill_plan(job, found, 0, share)
+    job[PLAN] = plan_at(table.data, found, 0, share)
     first, kind = z.data if given(z.data) else y.data, code.data[3]
-    swapped = job[SWAPPED] != 0
+    swapped = record(pointer(job[PLAN], table.data), Head).swapped
     job[S], job[V] = address(w.data if swapped else x.data), address(x.data if swapped else w.data)
     job[C], job[Y] = address(first), address(y.data) if kind == OTHER else 0
     job[BIAS], job[ADD], job[IS_RELU] = address(b.data), 0, kind == RELU
     job[RUN], job[IS_CUSTOM], job[PARAMS], job[FINISH] = code.data[0], code.data[1], address(params.data), code.data[4]
     run_product(job, share, steps)
-    return counted(found, table.data)
+    return counted(table.data, found)
 
 
-_forward_kernel = Entry(_forward, lambda real: (Array(types.intp), *(Array(real),) * 5, Array(types.intp), Array(real)))
+_kernel = Entry(_forward, lambda real: (Array(types.intp), *(Array(real),) * 5, Array(types.intp), Array(real)))
+#: by the bytes of an element, then by the activation and its parameters: the kernel, code and params of the Run
+_forward_calls: dict[int, Any] = {size: {} for size in REALS}
 
 
 def linear_forward(x, w, b, act, params, y, z):
-    size = x.itemsize
-    runs = forward_runs[size]
-    run = runs.get((act.custom or act.code, params)) or runs.of(act, params)
-    says = _forward_kernel[size](_forward_plans.table, x, w, b, y, z, run.code, run.params)
-    if says != _forward_plans.threads:
-        key = (*x.shape, w.shape[0], *x.strides, *w.strides, size)
+    call = _forward_calls[x.itemsize].get((act.custom or act.code, params))
+    if call is None:
+        call = _new_call(_forward_calls, _kernel, forward_runs, x.itemsize, act, params)
+    kernel, code, values = call
+    says = kernel(_forward_plans.table, x, w, b, y, z, code, values)
+    if says:
+        key = (*x.shape, w.shape[0], *x.strides, *w.strides, x.itemsize)
         if says == NOT_PLANNED:
             _forward_plans.add(*key)
-            says = _forward_kernel[size](_forward_plans.table, x, w, b, y, z, run.code, run.params)
+            says = kernel(_forward_plans.table, x, w, b, y, z, code, values)
         _forward_plans.said(says, *key)
+
+
+def _new_call(calls, kernel, runs, size, act, params):
+    run = runs[size].of(act, params)
+    if len(calls[size]) >= MANY_CALLS:
+        calls[size].clear()
+    calls[size][act.custom or act.code, params] = made = kernel[size], run.code, run.params
+    return made
 
 
 # -------------------------------------------------------------------------------------------------------- backward
 
+_backward_calls: dict[int, Any] = {size: {} for size in REALS}
+
 
 def linear_backward(dy, x, w, saved, act, params, dx, dw, db, accumulate):
-    size = dy.itemsize
-    runs = backward_runs[size]
-    run = runs.get((act.custom or act.code, params)) or runs.of(act, params)
-    says = wide[size](plans.table, dy, x, w, saved, dx, dw, db, None, run.code, run.params, accumulate)
-    if says != plans.threads:
-        _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate)
+    call = _backward_calls[dy.itemsize].get((act.custom or act.code, params))
+    if call is None:
+        call = _new_call(_backward_calls, wide, backward_runs, dy.itemsize, act, params)
+    kernel, code, values = call
+    says = kernel(plans.table, dy, x, w, saved, dx, dw, db, None, code, values, accumulate)
+    if says:
+        _finish_backward(says, dy, x, w, saved, dx, dw, db, code, values, accumulate)
 
 
 @lru_cache(maxsize=1024)
@@ -147,7 +164,7 @@ def _kernel_for(m: int, k: int, n: int) -> tuple[Entry, int]:
     return (tall, tall_memory(m, k, n)) if chunks_of.py_func(m, k, n)[0] else (wide, wide_memory(m, n))
 
 
-def _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate):
+def _finish_backward(says, dy, x, w, saved, dx, dw, db, code, values, accumulate):
     """What the kernel said it lacks: a plan, or memory."""
     size, (m, n) = dy.itemsize, dy.shape
     k = (w if x is None else x).shape[1] if x is not None or w is not None else 0
@@ -161,6 +178,6 @@ def _finish_backward(says, dy, x, w, saved, dx, dw, db, run, accumulate):
     if says in (NOT_PLANNED, NEEDS_MEMORY):
         kernel, elements = _kernel_for(m, k, n)
         memory = np.empty(elements, dy.dtype)
-        says = kernel[size](plans.table, dy, x, w, saved, dx, dw, db, memory, run.code, run.params, accumulate)
-    if says != plans.threads:
+        says = kernel[size](plans.table, dy, x, w, saved, dx, dw, db, memory, code, values, accumulate)
+    if says:
         plans.said(says, *key())

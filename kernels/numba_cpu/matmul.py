@@ -22,7 +22,7 @@ from numba.core import types
 from . import pack
 from . import tile as t
 from .entry import Address
-from .jobs import GIVEN, Given, Operand, evenly, parts
+from .jobs import Given, Operand, evenly, parts
 from .memory import address, call, item_size, one_of, part, pointer, record, room, whole_numbers
 from .pool import scratch
 from .tile import HIGHEST, tile
@@ -201,10 +201,10 @@ def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, flo
 
 
 def _task(job, index):
-    """Part of C: the rows of one block, the columns of another. job: a Given and a Plan"""
+    """Part of C: the rows of one block, the columns of another. job: a Given, with a Plan"""
     numbers = whole_numbers(job)
     g = record(numbers, Given)
-    j = record(numbers + GIVEN, Plan)
+    j = record(pointer(g.plan, numbers), Plan)
     size = item_size(job)
     column = index // j.row_blocks * j.col_block
     cols = min(j.col_block, j.n - column)

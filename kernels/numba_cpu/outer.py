@@ -10,7 +10,7 @@ from numba.core import types
 
 from ..numba_scalars.numbers import fma
 from .entry import Address
-from .jobs import GIVEN, Given, Operand, parts
+from .jobs import Given, Operand, parts
 from .memory import address, inner, item_size, pointer, record, whole_numbers
 from .vectors import every, lanes_of, load, load_some, store_some, stream, streamed
 
@@ -118,7 +118,7 @@ def _task(job, index):
     """Some rows of C, or some columns of its only one. job: a Given and an OuterPlan"""
     numbers = whole_numbers(job)
     g = record(numbers, Given)
-    o = record(numbers + GIVEN, OuterPlan)
+    o = record(pointer(g.plan, numbers), OuterPlan)
     row, column = index // o.col_blocks * RUN_ROWS, index % o.col_blocks * o.col_block
     end, most = min(column + o.col_block, o.n), RUN_BYTES // item_size(job)
     for i in range(row, min(row + RUN_ROWS, o.m)):

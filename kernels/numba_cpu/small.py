@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from . import pack
 from .activations import forward
 from .entry import Address
-from .jobs import GIVEN, Given, Operand, parts
+from .jobs import Given, Operand, parts
 from .memory import INDEX, address, call, item_size, one_of, pointer, record, room, whole_numbers
 from .pool import scratch
 from .vectors import BYTES, masked_load, masked_store
@@ -153,10 +153,10 @@ def _task_of(k: int, n: int, size: int, is_turned: bool) -> Address:
     width = parts(n * size, BYTES) * BYTES // size
 
     def run(job, index):
-        """Some rows of C. job: a Given and a SmallPlan"""
+        """Some rows of C. job: a Given, with a SmallPlan"""
         numbers = whole_numbers(job)
         g = record(numbers, Given)
-        p = record(numbers + GIVEN, SmallPlan)
+        p = record(pointer(g.plan, numbers), SmallPlan)
         size = item_size(job)
         begin, end = index * p.m // p.tasks, (index + 1) * p.m // p.tasks
         told = room(numbers, 8)

@@ -7,8 +7,8 @@ import numpy as np
 from .activations import IDENTITY
 from .entry import Entry
 from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
-from .jobs import CODE, NOT_PLANNED, NUMBER, ROOM, TASKS, counted, parts
-from .memory import call, given, item_size, part, room
+from .jobs import NOT_PLANNED, NUMBER, PLAN, ROOM, Head, counted, parts
+from .memory import call, given, item_size, part, pointer, record, room
 from .pool import new_number, run_tasks, worth
 from .vectors import lanes_of
 
@@ -23,15 +23,16 @@ def tall_memory(m: int, k: int, n: int) -> int:
 def _run_alone(job):
     """On this thread."""
     job[NUMBER] = new_number()
-    for index in range(job[TASKS]):
-        call(job[CODE], job, index)
+    plan = record(pointer(job[PLAN], job), Head)
+    for index in range(plan.tasks):
+        call(plan.code, job, index)
 
 
 @part
 def _task(job, index):
     """A group of chunks."""
     arrays, run, wanted, shape, own = job
-    table, plans, dy, x, w, saved, dx = arrays
+    table, found, dy, x, w, saved, dx = arrays
     is_weighed, adds, is_dy = wanted
     m, k, n, x_row, group, chunk = shape
     dw = own + index * (n * k + n + chunk * n)
@@ -45,33 +46,33 @@ def _task(job, index):
         is_first = np.intp(i == index * group)
         call(run[0], run[1], run[2], run[3], dy + at, saved + at, dz, is_dy, db, adds, is_first, rows, n)
         if given(dx):
-            fill_job(product, plans, which, dz, w, dx + i * k, 0, 0)
+            fill_job(product, table, found, which, dz, w, dx + i * k, 0, 0)
             _run_alone(product)
         if is_weighed:
-            fill_job(product, plans, which + 1, dz, x + i * x_row, dw, 1 - is_first, 0)
+            fill_job(product, table, found, which + 1, dz, x + i * x_row, dw, 1 - is_first, 0)
             _run_alone(product)
 
 
 def _tall(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     """memory: `tall_memory` of it. -> NOT_PLANNED, or what `counted` says"""
-    plans, k = find_plans(table, dy, x, w, dx, dw)
-    if plans == 0:
+    found, k = find_plans(table, dy, x, w, dx, dw)
+    if found == 0:
         return NOT_PLANNED
     m, n, own = dy.shape[0], dy.shape[1], memory.data
     group, chunk = chunks_of(m, k, n)
     groups, apart = (m + group - 1) // group, n * k + n + chunk * n
     x_row = x.strides[0] // item_size(x.data) if given(x.data) else 0
-    arrays = table.data, plans, dy.data, x.data, w.data, saved.data, dx.data
-    adds = piece(plans, table.data, ADD_ROWS) if given(db.data) else 0
+    arrays = table.data, found, dy.data, x.data, w.data, saved.data, dx.data
+    adds = piece(table.data, found, ADD_ROWS) if given(db.data) else 0
     wanted = given(dw.data), adds, np.intp(code.data[3] == IDENTITY)
-    run = piece(plans, table.data, DERIVE), code.data[0], code.data[1], params.data
+    run = piece(table.data, found, DERIVE), code.data[0], code.data[1], params.data
     steps = m * n * (2 * k + ACTIVATION_COST) / lanes_of(dy.data)
     run_tasks(_task, (arrays, run, wanted, (m, k, n, x_row, group, chunk), own), groups, worth(steps), steps)
     if given(dw.data):
-        call(piece(plans, table.data, ADD_UP), own, groups, apart, dw.data, n * k, np.intp(accumulate))
+        call(piece(table.data, found, ADD_UP), own, groups, apart, dw.data, n * k, np.intp(accumulate))
     if given(db.data):
-        call(piece(plans, table.data, ADD_UP), own + n * k, groups, apart, db.data, n, np.intp(accumulate))
-    return counted(plans, table.data)
+        call(piece(table.data, found, ADD_UP), own + n * k, groups, apart, db.data, n, np.intp(accumulate))
+    return counted(table.data, found)
 
 
 tall = Entry(_tall, takes)

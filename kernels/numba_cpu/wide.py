@@ -35,8 +35,8 @@ def _derive_task(job, index):
 def _wide(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     """memory: `wide_memory` of it, or None. -> NOT_PLANNED; NEEDS_MEMORY if it is tall, or if SMALL is not enough; or
     what `counted` says"""
-    plans, k = find_plans(table, dy, x, w, dx, dw)
-    if plans == 0:
+    found, k = find_plans(table, dy, x, w, dx, dw)
+    if found == 0:
         return NOT_PLANNED
     m, n = dy.shape[0], dy.shape[1]
     if not given(memory.data) and (
@@ -47,24 +47,24 @@ def _wide(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     share = worth(steps)
     rows = max(MIN_RUN, min(MAX_RUN, (m + RUNS - 1) // RUNS))
     runs, is_dy = (m + rows - 1) // rows, np.intp(code.data[3] == IDENTITY)
-    adds = piece(plans, table.data, ADD_ROWS) if given(db.data) else 0
+    adds = piece(table.data, found, ADD_ROWS) if given(db.data) else 0
     own = memory.data if given(memory.data) else retyped(room(table.data, WORDS), dy.data)
     dz = dy.data if is_dy else own
     sums = own + (0 if is_dy else m * n)
     if not is_dy or adds:
-        run = piece(plans, table.data, DERIVE), code.data[0], code.data[1], params.data
+        run = piece(table.data, found, DERIVE), code.data[0], code.data[1], params.data
         task = (*run, dy.data, saved.data, dz, is_dy, sums, adds, m, n, rows)
         some = m * n * ACTIVATION_COST / lanes_of(dy.data)
         run_tasks(_derive_task, task, runs, share if m * n >= MANY_DZ else 0, some)
     if adds:
-        call(piece(plans, table.data, ADD_UP), sums, runs, n, db.data, n, np.intp(accumulate))
+        call(piece(table.data, found, ADD_UP), sums, runs, n, db.data, n, np.intp(accumulate))
     job = room(table.data, ROOM)
     for which in range(2):
         made, factor, add = (dw.data, x.data, accumulate) if which else (dx.data, w.data, False)
         if given(made):
-            fill_job(job, plans, 1 + which, dz, factor, made, add, share)
+            fill_job(job, table.data, found, 1 + which, dz, factor, made, add, share)
             run_product(job, share, steps)
-    return counted(plans, table.data)
+    return counted(table.data, found)
 
 
 wide = Entry(_wide, takes)

@@ -258,7 +258,7 @@ def gelu_forward(z, a, b):
     u = distance / (distance + k)
     # u e^(-(c2 + low) / 2), rounded once; e^r = 1 + r + r² P(r)
     r, power = reduced(-0.5 * c2, constant("EXP_SHIFT", z))
-    r = r - 0.5 * product_error(c, c, c2)
+    r = fma(-0.5, product_error(c, c, c2), r)
     scaled = u * power
     tail = fma(scaled * r, fma(polynomial("EXP", r), r, 1), scaled) * (cdf_factor(u) * (1 / constant("EXP_UNIT", z)))
     return at_least(z, -0.0) - tail

@@ -215,8 +215,13 @@ def contents() -> list[tuple[str, float, int]]:
     path = folder()
     if path is None or not path.is_dir():
         return []
-    found = ((_read(file), file.stat().st_size) for file in path.iterdir() if len(file.name) == DIGITS)
-    return [(*pickle.load(data), size) for data, size in found if data is not None]
+    found = []
+    for file in path.iterdir():
+        data = _read(file) if len(file.name) == DIGITS else None
+        head = None if data is None else pickle.load(data)
+        if isinstance(head, tuple) and len(head) == 2:  # else it is of another version
+            found.append((*head, file.stat().st_size))
+    return found
 
 
 def _is_alone(function: Any, key: str) -> bool:
