@@ -81,7 +81,7 @@ isa: $(TESTED)  ## run the suite once for every instruction set that this machin
 bench: $(BUILT) $(VENV)/.extra-demo  ## measure the kernels beside NumPy and, where .venv has it, torch
 	$(PY) -m fastmlp.bench $(BENCH)
 
-readme: $(BUILT)  ## write bench/results.json and bench/training.json into README.md as tables
+readme: $(BUILT)  ## write the runs that are kept in bench/*.json into README.md as tables
 	$(PY) -m fastmlp.bench.readme bench README.md
 
 ulp: $(BUILT)  ## measure the activations over all floats, which takes a while, and write the table into README.md

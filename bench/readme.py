@@ -12,7 +12,7 @@ from .results import LOSING, BusyRow, Results, Row, geometric_mean, load
 from .targets import verdicts
 
 #: the block of a README, by the name in its markers -> the file that it is made from
-BLOCKS = {"bench": "results.json", "training": "training.json"}
+BLOCKS = {"bench": "results.json", "training": "training.json", "numba": "numba.json"}
 
 
 def markers(block: str) -> tuple[str, str]:

@@ -87,7 +87,7 @@ def _choose() -> ModuleType:
 
 
 def set_backend(name: str | None) -> None:
-    """Choose the backend for the whole process: "numpy", "cython"; None goes back to the automatic choice."""
+    """Choose the backend for the whole process: "cython", "numba", "numpy"; None goes back to the automatic choice."""
     global _default
     _default = None if name is None else load(name)
 

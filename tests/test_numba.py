@@ -202,6 +202,24 @@ def test_many_threads_call_at_once(numba):
         list(pool.map(work, range(8)))
 
 
+def test_many_threads_meet_new_shapes_and_functions_at_once(numba):
+    @fm.activation
+    def doubled(x):
+        return x + x
+
+    def work(seed):
+        for m in np.random.default_rng(seed).permutation(60) + 1:
+            x, w = np.full((m, 3), m, np.float32), np.ones((2, 3), np.float32)
+            for act, factor in (("relu", 3), (doubled, 6), ("identity", 3)):
+                np.testing.assert_array_equal(ops.linear(x, w, None, act, backend="numba"), np.full((m, 2), factor * m))
+            dx, dw, _ = ops.linear_backward(x[:, :2], x, w, db=False, backend="numba")
+            np.testing.assert_array_equal(dx, np.full((m, 3), 2 * m))
+            np.testing.assert_array_equal(dw, np.full((2, 3), m**3))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+
 def test_a_function_of_the_user_is_fused_and_differentiated(numba):
     @fm.activation
     def quick(x):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -88,23 +89,28 @@ class Plans:
     MOST = 1024  # shapes that change from call to call must not fill the memory
 
     def __init__(self, make: Callable[..., list[tuple[int, ...]]]) -> None:
-        self.make = make
+        self.make, self.lock = make, Lock()
         self.everyone.append(self)
         self.forget(1)
 
     def forget(self, threads: int) -> None:
         """What is planned from here on is for so many threads."""
+        with self.lock:
+            self._forget(threads)
+
+    def _forget(self, threads: int) -> None:
         self.threads = threads
         self.kept: dict[tuple[int, ...], np.ndarray] = {}
         self.table = self._table()
 
     def add(self, *key: int, is_often: bool = False) -> None:
-        if len(self.kept) >= self.MOST:
-            self.forget(self.threads)
-        is_often = is_often or self.are_hurried
-        alone, shared = (self._numbers(key, threads, is_often) for threads in (1, self.threads))
-        self.kept[key] = np.array([len(alone), 0 if is_often else OFTEN, *alone, *shared], np.intp)
-        self.table = self._table()
+        with self.lock:
+            if len(self.kept) >= self.MOST:
+                self._forget(self.threads)
+            is_often = is_often or self.are_hurried
+            alone, shared = (self._numbers(key, most, is_often) for most in (1, self.threads))
+            self.kept[key] = np.array([len(alone), 0 if is_often else OFTEN, *alone, *shared], np.intp)
+            self.table = self._table()
 
     def said(self, says: int, *key: int) -> None:
         """What a kernel that was called with such a shape said."""

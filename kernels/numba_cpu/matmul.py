@@ -76,6 +76,41 @@ class Plan(NamedTuple):
     turn: int  # turns a tile
 
 
+def _vectors(m: int, n: int, lanes: int) -> int:
+    """Of a tile: few rows take wide ones, few columns narrow ones."""
+    vectors = 8 if m <= HIGHEST[8] else 4 if m <= HIGHEST[4] else 2
+    while vectors > 1 and n <= vectors * lanes // 2:
+        vectors //= 2
+    return vectors
+
+
+def _blocks(m: int, k: int, n: int, width: int, strip: int, size: int, threads: int) -> tuple[int, int]:
+    """Rows and columns of a task: columns as many as there is room for, unless it takes more tasks for all threads."""
+    wanted = 4 * threads if threads > 1 and m * n >= FEW_OUTPUTS else 1
+    one_block = k <= K_BLOCK  # if not, a task copies V once for each block of k, and should have many rows
+    by_rows = parts(m, (2 if one_block else 8) * strip)
+    col_block = max(width, V_BLOCK // size // max(k, 64) // width * width if one_block else MAX_COLS // size)
+    while col_block > width and by_rows * parts(n, col_block) < wanted:
+        col_block = max(width, col_block // 2 // width * width)
+    col_block = min(col_block, parts(n, width) * width)
+    return parts(parts(m, strip), parts(wanted, parts(n, col_block))) * strip, col_block
+
+
+def _copies(k: int, n: int, s: Operand, v: Operand, strips: int, panels: int, size: int) -> tuple[int, int, int]:
+    """Is V read in place; what copies V; what copies S, or 0. strips, panels: of a task"""
+    far = strips * k * n * size >= LARGE_V or strips >= (4 if v.row * size % 4096 else 2)
+    in_place = v.col == 1 and not (v.row * size >= APART and far)
+    pack_v = pack.rows if v.col == 1 else pack.turned if v.row == 1 else pack.one_by_one
+    pack_s = None
+    if s.col == 1:  # rows a multiple of the page apart fall into one set of L1
+        pack_s = pack.long_rows if k > 64 and s.row * size % 4096 == 0 else None
+    elif s.row != 1:
+        pack_s = pack.one_by_one
+    elif panels > 1 and s.col * size >= 1024:
+        pack_s = pack.rows
+    return in_place, pack_v[size], pack_s[size] if pack_s else 0
+
+
 def plan(
     m: int, k: int, n: int, s: Operand, v: Operand, c: Operand, size: int, threads: int, swapped: bool = False
 ) -> Plan:
@@ -83,53 +118,25 @@ def plan(
     if m * n == 0:
         return Plan(*(0,) * len(Plan._fields))  # no tasks
     lanes = BYTES // size
-    vectors = 8 if m <= HIGHEST[8] else 4 if m <= HIGHEST[4] else 2
-    if n <= vectors * lanes // 2:
-        vectors = max(1, parts(n, lanes))
-        vectors = 1 if vectors == 1 else 2 if vectors == 2 else 4
-    width = vectors * lanes
-    strip = evenly(m, HIGHEST[vectors])
-
-    if m * n < FEW_OUTPUTS:
-        threads = 1
-    wanted = 4 * threads if threads > 1 else 1
-    one_block = k <= K_BLOCK
-    by_rows = parts(m, (2 if one_block else 8) * strip)
-    col_block = max(width, V_BLOCK // size // max(k, 64) // width * width if one_block else MAX_COLS // size)
-    while col_block > width and by_rows * parts(n, col_block) < wanted:
-        col_block = max(width, col_block // 2 // width * width)
-    col_block = min(col_block, parts(n, width) * width)
-    col_blocks = parts(n, col_block)
-    row_block = parts(parts(m, strip), parts(wanted, col_blocks)) * strip
+    vectors = _vectors(m, n, lanes)
+    width, strip = vectors * lanes, evenly(m, HIGHEST[vectors])
+    row_block, col_block = _blocks(m, k, n, width, strip, size, threads)
     row_blocks = parts(m, row_block)
+    copies = _copies(k, n, s, v, parts(row_block, strip), parts(min(n, col_block), width), size)
 
-    strips, panels = parts(row_block, strip), parts(min(n, col_block), width)
-    far = strips * k * n * size >= LARGE_V or strips >= (4 if v.row * size % 4096 else 2)
-    in_place = v.col == 1 and not (v.row * size >= APART and far)
-    pack_v = pack.rows if v.col == 1 else pack.turned if v.row == 1 else pack.one_by_one
-    pack_s = None
-    if s.col == 1:
-        if k > 64 and s.row * size % 4096 == 0:
-            pack_s = pack.long_rows
-    elif s.row != 1:
-        pack_s = pack.one_by_one
-    elif panels > 1 and s.col * size >= 1024:
-        pack_s = pack.rows
-    copies = in_place, pack_v[size], pack_s[size] if pack_s else 0
     k_block = evenly(k, K_BLOCK)
     depth, room = k_block, min(V_BLOCK // size // col_block, S_BLOCK // size // strip - lanes)
     if c.col != 1 and room > k_block:  # C is turned less often
         depth = room // k_block * k_block
 
-    rest = n % width
     narrow = width
-    while rest and narrow > lanes and rest <= narrow // 2:
+    while 0 < n % width <= narrow // 2 and narrow > lanes:
         narrow //= 2
     last = m % strip or strip
-    tiles = [tile(rows, wide // lanes, False)[size] for wide in (width, narrow) for rows in (strip, last)]
+    tiles = [tile(rows, wide // lanes)[size] for wide in (width, narrow) for rows in (strip, last)]
     turn = 0 if c.col == 1 else pack.turned[size]
     return Plan(
-        *(matmul_task[size], row_blocks * col_blocks, swapped, m, k, n, *s, *v, *c, width, narrow, *copies),
+        *(matmul_task[size], row_blocks * parts(n, col_block), swapped, m, k, n, *s, *v, *c, width, narrow, *copies),
         *(strip, row_block, row_blocks, col_block, k_block, depth, *tiles, turn),
     )
 
@@ -221,7 +228,7 @@ def _task(job, index):
     s, v, params = pointer(g.s, job), pointer(g.v, job), pointer(g.params, job)
     c = pointer(g.c, job) + (row * j.c_row + column * j.c_col)
     y = pointer(g.y, job) + (row * j.c_row + column * j.c_col)
-    told = room(numbers, 14)
+    told = room(numbers, 13)
     told[t.C], told[t.C_ROW] = begin + TILE_AT, (j.c_row if j.c_col == 1 else MAX_WIDTH // size) * size
     told[t.BIAS], told[t.BIAS_BY_ROWS] = 0, j.swapped
     floor = one_of(0.0 if g.is_relu else -float("inf"), job[0])

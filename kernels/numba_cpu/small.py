@@ -24,7 +24,7 @@ from .writer import REGISTERS, SHARE, Writer
 
 MOST_VECTORS = 4  # side by side
 MOST_COLUMNS = 16 * BYTES  # of n, in bytes
-MOST_V = 32768  # bytes of V, which is to stay in L1
+MOST_V = 16384  # bytes of V, which is to stay in L1 beside a strip of S
 CHUNK = 128  # rows to a task, about
 
 FIELDS = ("s", "s_row", "v", "v_row", "c", "c_row", "bias", "rows")

@@ -38,45 +38,38 @@ FIELDS = (
     "add",  # to what is in C?
     "bias",  # where not: of each column, or of each row; 0 for none
     "bias_by_rows",
-    "v_copy",  # V is copied here, in the order of its use, by a tile that copies
 )
-K, S, S_ROW, S_COL, V, V_ROW, V_PANEL, C, C_ROW, COLS, ADD, BIAS, BIAS_BY_ROWS, V_COPY = range(len(FIELDS))
+K, S, S_ROW, S_COL, V, V_ROW, V_PANEL, C, C_ROW, COLS, ADD, BIAS, BIAS_BY_ROWS = range(len(FIELDS))
 
 
 class _Tile(Writer):
     """Writes one tile's instructions."""
 
-    def __init__(
-        self, builder: Any, rows: int, vectors: int, real: types.Float, copies: bool, told: Any, floor: Any
-    ) -> None:
+    def __init__(self, builder: Any, rows: int, vectors: int, real: types.Float, told: Any, floor: Any) -> None:
         super().__init__(builder, real, told, FIELDS)
-        self.rows, self.vectors, self.copies = rows, vectors, copies
+        self.rows, self.vectors = rows, vectors
         self.width, self.floor = self.lanes * vectors, self.spread(floor)
 
     def each(self) -> list[tuple[int, int]]:
         """The accumulators: row, vector."""
         return [(i, j) for i in range(self.rows) for j in range(self.vectors)]
 
-    def products(self, v: Any, copy: Any) -> tuple[list[Any], Any]:
-        """Σ_p S[i][p] V[p][j], and where the copy goes on"""
-        builder, told = self.builder, self.told
+    def products(self, v: Any) -> list[Any]:
+        """Σ_p S[i][p] V[p][j]"""
+        builder, told, count = self.builder, self.told, len(self.each())
         ways = [builder.mul(told["s_row"], INDEX(i)) for i in range(SHARE)]
         bases = [builder.add(told["s"], builder.mul(told["s_row"], INDEX(i))) for i in range(0, self.rows, SHARE)]
 
-        def step(v: Any, copy: Any, *values: Any) -> list[Any]:
-            bases, sums = values[: len(values) - len(self.each())], values[len(values) - len(self.each()) :]
+        def step(v: Any, *values: Any) -> list[Any]:
+            bases, sums = values[: len(values) - count], values[len(values) - count :]
             vectors = [self.load(v, self.vector, j * BYTES) for j in range(self.vectors)]
-            if self.copies:
-                for j, vector in enumerate(vectors):
-                    builder.store(vector, self.at(copy, self.vector, j * BYTES), align=BYTES)
-                copy = builder.add(copy, INDEX(self.vectors * BYTES))
             scalars = [self.spread(self.load(bases[i // SHARE], self.real, ways[i % SHARE])) for i in range(self.rows)]
             new = [self.multiply_add(scalars[i], vectors[j], sums[n]) for n, (i, j) in enumerate(self.each())]
             on = [self.hidden(builder.add(s, told["s_col"])) for s in bases]
-            return [builder.add(v, told["v_row"]), copy, *on, *new]
+            return [builder.add(v, told["v_row"]), *on, *new]
 
-        _, copy, *values = self.loop(told["k"], [v, copy, *bases, *[self.none for _ in self.each()]], step)
-        return values[len(bases) :], copy
+        _, *values = self.loop(told["k"], [v, *bases, *[self.none for _ in self.each()]], step)
+        return values[len(bases) :]
 
     def begun(self, sums: list[Any], c: Any, bias: Any, cols: Any) -> list[Any]:
         """The sums, with what they are added to: C as it is, or the bias, or nothing."""
@@ -132,24 +125,23 @@ class _Tile(Writer):
         wide = INDEX(self.width * self.size)
         by_columns = builder.select(builder.icmp_signed("!=", told["bias_by_rows"], INDEX(0)), INDEX(0), wide)
 
-        def step(v: Any, c: Any, bias: Any, cols: Any, copy: Any) -> list[Any]:
-            sums, copied = self.products(v, copy)
-            self.finish(self.begun(sums, c, bias, cols), c, cols)
+        def step(v: Any, c: Any, bias: Any, cols: Any) -> list[Any]:
+            self.finish(self.begun(self.products(v), c, bias, cols), c, cols)
             v, c, bias = builder.add(v, told["v_panel"]), builder.add(c, wide), builder.add(bias, by_columns)
-            return [v, c, bias, builder.sub(cols, INDEX(self.width)), copied]
+            return [v, c, bias, builder.sub(cols, INDEX(self.width))]
 
         count = builder.sdiv(builder.add(told["cols"], INDEX(self.width - 1)), INDEX(self.width))
-        self.loop(count, [told[name] for name in ("v", "c", "bias", "cols", "v_copy")], step)
+        self.loop(count, [told[name] for name in ("v", "c", "bias", "cols")], step)
 
 
 @cache
-def tile(rows: int, vectors: int, copies: bool) -> Address:
-    """The tile of that shape, by the bytes of its numbers; copies: V, on its way."""
+def tile(rows: int, vectors: int) -> Address:
+    """The tile of that shape, by the bytes of its numbers."""
 
     @intrinsic
     def write(typingctx: Any, told: Any, floor: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Tile(builder, rows, vectors, floor, copies, *args).tiles()
+            _Tile(builder, rows, vectors, floor, *args).tiles()
             return context.get_dummy_value()
 
         return types.none(told, floor), emit
@@ -157,5 +149,4 @@ def tile(rows: int, vectors: int, copies: bool) -> Address:
     def run(told, floor):
         write(told, floor)
 
-    name = f"tile {rows}x{vectors}{' that copies' if copies else ''}"
-    return Address(run, lambda real: (types.CPointer(types.intp), real), name)
+    return Address(run, lambda real: (types.CPointer(types.intp), real), f"tile of {rows} x {vectors} vectors")

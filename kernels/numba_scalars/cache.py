@@ -14,6 +14,7 @@ import os
 import pickle
 import sys
 import tempfile
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -126,6 +127,7 @@ def folder() -> Path | None:
 
 
 _here: dict[str | None, list[Any]] = {}  # what this process has compiled or loaded
+_lock = threading.RLock()
 #: in this order: the name, the seconds that it took, was it on disk?
 history: list[tuple[str, float, bool]] = []
 
@@ -146,8 +148,13 @@ def kept(key: str | None, name: str, compile: Callable[[], list[Any]]) -> list[A
 
     name: for people. compile: gives numba.cfuncs or results of compilations, whose names hold the key.
     """
-    if key in _here:
-        return _here[key]
+    with _lock:
+        if key in _here:
+            return _here[key]
+        return _made(key, name, compile)
+
+
+def _made(key: str | None, name: str, compile: Callable[[], list[Any]]) -> list[Any]:
     start = time.perf_counter()
     functions = None if key is None else _load(key)
     was_there = functions is not None
