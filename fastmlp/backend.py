@@ -49,7 +49,8 @@ def load(name: str, setting: str = "backend") -> ModuleType:
     try:
         module = import_module(MODULES[name])
     except ImportError as e:
-        raise RuntimeError(f"backend {name!r} is not available ({e}); {REMEDY[name]}") from e
+        remedy = "" if "DISABLE_JIT" in str(e) else f"; {REMEDY[name]}"
+        raise RuntimeError(f"backend {name!r} is not available ({e}){remedy}") from e
     if hasattr(module, "offer"):  # threads of its own it has not: those of the C engine, where that is built
         try:
             module.offer(load("cython").pool_addresses())

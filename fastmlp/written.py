@@ -119,6 +119,8 @@ def _compiler() -> Any:
         from fastmlp.kernels.numba_scalars import compiled
     except ModuleNotFoundError as e:
         raise RuntimeError(f"needs Numba, which is not installed: pip install numba ({e})") from None
+    except ImportError as e:
+        raise RuntimeError(f"needs Numba: {e}") from None
     return compiled
 
 

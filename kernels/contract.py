@@ -171,6 +171,11 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
 #:   parts() -> [(index of a call, name, how)]: what is run, each from that call to the next one's; how: as text, or "".
 PROGRAM = "Program"
 
+#: Beside that it may have: describe() -> {label: text}, what runs, for people; at_once(), a context manager in which it
+#: compiles what it would otherwise compile only for shapes that come often; offer(addresses), which is told, before
+#: anything is compiled, where the functions of the C engine's thread pool are (cython_cpu.pool_addresses); and
+#: fma_peak(bits), how many GFLOP/s a core can do at most.
+
 REDUCTIONS = ("none", "mean", "sum")
 
 

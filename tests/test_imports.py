@@ -48,7 +48,7 @@ ROOMS = {
     | rooms("plots"),  # when asked for
     "fastmlp.utils": rooms("data"),
     "fastmlp.plots": rooms("checks autograd tape nn train"),
-    "fastmlp.warming": rooms("ops checks autograd creation grad_mode nn"),
+    "fastmlp.warming": rooms("ops checks autograd creation grad_mode nn optim"),
     "fastmlp.__main__": rooms("backend"),  # and bench by name, when asked for
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),

@@ -15,7 +15,7 @@ Place = tuple[int, int, int, tuple[int, ...]]
 
 
 class OneByOne:
-    """As in kernels/contract.py, under PROGRAM."""
+    """As in kernels/contract.py, under PROGRAM. Whichever the results are, each call writes all that it gives."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from .normalize import (
     layer_norm_forward,
 )
 from .optim import adadelta, adagrad, adam, nadam, radam, rmsprop, sgd
-from .pool import alone, offer
+from .pool import offer
 from .prelu import prelu_backward, prelu_forward
 from .softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 
@@ -66,5 +66,3 @@ __all__ = [
     "softmax_backward",
     "softmax_forward",
 ]
-
-offer(alone())

@@ -1,4 +1,4 @@
-"""The activations and their gradients, element by element, and PReLU. Arguments as in kernels/contract.py.
+"""The activations and their gradients, element by element. Arguments as in kernels/contract.py.
 
 A run is machine code over a run of numbers, of one activation: `linear` calls it as well, between its products.
 """
@@ -92,11 +92,12 @@ class Runs(dict[Any, Run]):
 
     def of(self, act: Any, params: tuple[float, ...]) -> Run:
         key = act.custom or act.code, params
-        if key not in self:
+        run = self.get(key)
+        if run is None:
             if len(self) >= self.MOST:
                 self.clear()
-            self[key] = Run(act, params, self.size, self.backward)
-        return self[key]
+            run = self[key] = Run(act, params, self.size, self.backward)
+        return run
 
 
 forward_runs = {size: Runs(size, False) for size in REALS}

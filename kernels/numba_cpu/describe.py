@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numba
 from numba.core.registry import cpu_target
 
@@ -25,11 +23,8 @@ def describe() -> dict[str, str]:
 def _on_disk() -> str:
     folder = cache.folder()
     if folder is None:
-        return "nothing is kept, since FASTMLP_CACHE_DIR is empty"
+        return "nothing is kept, since FASTMLP_CACHE_DIR is empty or there is no home"
     found = cache.contents()
-    size, seconds = sum(bytes for *_, bytes in found) / 2**20, sum(seconds for _, seconds, _ in found)
+    size, seconds = sum(count for *_, count in found) / 2**20, sum(seconds for _, seconds, _ in found)
     text = f"{len(found)} in {folder}, {size:.1f} MiB, which took {seconds:.0f} s to compile"
-    where = folder
-    while not where.exists():
-        where = where.parent
-    return text if os.access(where, os.W_OK) else f"{text}; no more can be kept, since that is not writable"
+    return text if cache.is_writable() else f"{text}; no more can be kept, since that cannot be written"

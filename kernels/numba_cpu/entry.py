@@ -16,6 +16,7 @@ from numba.core import types
 
 from ..numba_scalars import cache as disk
 from .memory import Array
+from .pool import has_threads
 from .vectors import BYTES
 
 REALS = {4: types.float32, 8: types.float64}
@@ -34,9 +35,13 @@ class _BySize(dict[int, Any]):
 
     def __missing__(self, size: int) -> Any:
         takes, name = self.takes(REALS[size]), f"{self.name} {REALS[size]}"
-        key = disk.named(type(self).__name__, name, takes, BYTES, _sources())
-        self.function.__name__ = self.function.__qualname__ = f"f_{key}"  # a name that no other has, in any process
-        (made,) = disk.kept(key, name, lambda: [self.compile(takes)])
+        key = disk.named(type(self).__name__, name, takes, BYTES, has_threads(), _sources())
+
+        def compile() -> list[Any]:
+            self.function.__name__ = self.function.__qualname__ = f"f_{key}"  # that no other has, in any process
+            return [self.compile(takes)]
+
+        (made,) = disk.kept(key, name, compile)
         self[size] = self.handle(made)
         return self[size]
 

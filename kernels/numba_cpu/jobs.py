@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Lock
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from ..numba_scalars.cache import at_fork
 from .memory import address, part, pointer, record
-from .pool import new_number, run_code, threads
+from .pool import new_number, run_code, thread_count, threads
 
 
 class Given(NamedTuple):
@@ -73,6 +75,11 @@ NOT_PLANNED, OFTEN_CALLED, NEEDS_MEMORY = -1, -2, -3  # what kernels say; or the
 MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64  # Knuth's: 2^64 over the golden ratio
 
 
+lock = Lock()  # of what all Plans keep; taken before that of numba_scalars.cache
+at_fork(lock)
+hurried: ContextVar[bool] = ContextVar("fastmlp_hurried", default=False)  # see `at_once`
+
+
 class Plans:
     """What was planned, by what tells a shape: in a hash table with open places, for compiled code.
 
@@ -85,39 +92,44 @@ class Plans:
     """
 
     everyone: ClassVar[list[Plans]] = []
-    are_hurried = False  # see `at_once`
     MOST = 1024  # shapes that change from call to call must not fill the memory
 
     def __init__(self, make: Callable[..., list[tuple[int, ...]]]) -> None:
-        self.make, self.lock = make, Lock()
-        self.everyone.append(self)
-        self.forget(1)
-
-    def forget(self, threads: int) -> None:
-        """What is planned from here on is for so many threads."""
-        with self.lock:
-            self._forget(threads)
-
-    def _forget(self, threads: int) -> None:
-        self.threads = threads
+        self.make, self.threads = make, 0
+        self.often: set[tuple[int, ...]] = set()  # what was called OFTEN, or is to be treated so
         self.kept: dict[tuple[int, ...], np.ndarray] = {}
         self.table = self._table()
+        self.everyone.append(self)
 
-    def add(self, *key: int, is_often: bool = False) -> None:
-        with self.lock:
-            if len(self.kept) >= self.MOST:
-                self._forget(self.threads)
-            is_often = is_often or self.are_hurried
-            alone, shared = (self._numbers(key, most, is_often) for most in (1, self.threads))
+    def add(self, *key: int) -> np.ndarray:
+        """-> the table that has it. Others may forget it again at once: who asked goes on with this one."""
+        with lock:
+            threads = thread_count()
+            if threads != self.threads or len(self.kept) >= self.MOST:
+                self.threads = threads
+                self.kept.clear()
+            if len(self.often) >= self.MOST:
+                self.often.clear()
+            if hurried.get():
+                self.often.add(key)
+            is_often = key in self.often
+            alone, shared = (self._numbers(key, most, is_often) for most in (1, threads))
             self.kept[key] = np.array([len(alone), 0 if is_often else OFTEN, *alone, *shared], np.intp)
             self.table = self._table()
+            return self.table
 
     def said(self, says: int, *key: int) -> None:
         """What a kernel that was called with such a shape said."""
         if says == OFTEN_CALLED:
-            self.add(*key, is_often=True)
-        elif says:
-            self.forget(says)
+            with lock:
+                self.often.add(key)
+        if says:  # or there are other threads
+            self.add(*key)
+
+    def keep_those_called_often(self) -> None:
+        with lock:
+            self.kept = {key: plans for key, plans in self.kept.items() if key in self.often}
+            self.table = self._table()
 
     def _numbers(self, key: tuple[int, ...], threads: int, is_often: bool) -> list[int]:
         numbers: list[int] = []
@@ -151,14 +163,14 @@ class Plans:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within the block, what is compiled for shapes that come often is compiled for all."""
+    """Within the block, and in this thread, what is compiled for shapes that come often is compiled for all."""
     for plans in Plans.everyone:
-        plans.forget(plans.threads)
-    Plans.are_hurried = True
+        plans.keep_those_called_often()
+    token = hurried.set(True)
     try:
         yield
     finally:
-        Plans.are_hurried = False
+        hurried.reset(token)
 
 
 @part

@@ -130,8 +130,7 @@ def linear_forward(x, w, b, act, params, y, z):
     if says:
         key = (*x.shape, w.shape[0], *x.strides, *w.strides, x.itemsize)
         if says == NOT_PLANNED:
-            _forward_plans.add(*key)
-            says = kernel(_forward_plans.table, x, w, b, y, z, code, values)
+            says = kernel(_forward_plans.add(*key), x, w, b, y, z, code, values)
         _forward_plans.said(says, *key)
 
 
@@ -153,9 +152,10 @@ def linear_backward(dy, x, w, saved, act, params, dx, dw, db, accumulate):
     if call is None:
         call = _new_call(_backward_calls, wide, backward_runs, dy.itemsize, act, params)
     kernel, code, values = call
-    says = kernel(plans.table, dy, x, w, saved, dx, dw, db, None, code, values, accumulate)
+    table = plans.table
+    says = kernel(table, dy, x, w, saved, dx, dw, db, None, code, values, accumulate)
     if says:
-        _finish_backward(says, dy, x, w, saved, dx, dw, db, code, values, accumulate)
+        _finish_backward(says, table, dy, x, w, saved, dx, dw, db, code, values, accumulate)
 
 
 @lru_cache(maxsize=1024)
@@ -164,7 +164,7 @@ def _kernel_for(m: int, k: int, n: int) -> tuple[Entry, int]:
     return (tall, tall_memory(m, k, n)) if chunks_of.py_func(m, k, n)[0] else (wide, wide_memory(m, n))
 
 
-def _finish_backward(says, dy, x, w, saved, dx, dw, db, code, values, accumulate):
+def _finish_backward(says, table, dy, x, w, saved, dx, dw, db, code, values, accumulate):
     """What the kernel said it lacks: a plan, or memory."""
     size, (m, n) = dy.itemsize, dy.shape
     k = (w if x is None else x).shape[1] if x is not None or w is not None else 0
@@ -174,10 +174,10 @@ def _finish_backward(says, dy, x, w, saved, dx, dw, db, code, values, accumulate
         return m, k, n, *x_strides, *w_strides, 4 * size + (dx is not None) + 2 * (dw is not None)
 
     if says == NOT_PLANNED:
-        plans.add(*key())
+        table = plans.add(*key())
     if says in (NOT_PLANNED, NEEDS_MEMORY):
         kernel, elements = _kernel_for(m, k, n)
         memory = np.empty(elements, dy.dtype)
-        says = kernel[size](plans.table, dy, x, w, saved, dx, dw, db, memory, code, values, accumulate)
+        says = kernel[size](table, dy, x, w, saved, dx, dw, db, memory, code, values, accumulate)
     if says:
         plans.said(says, *key())

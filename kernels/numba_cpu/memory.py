@@ -1,8 +1,4 @@
-"""What kernels read and write: arrays as Python gives them, pointers into them, vectors from and to them.
-
-A vector is a plain Number (numba_scalars/numbers.py) of as many lanes as the CPU's registers hold. Where fewer elements
-are left, `load_some` and `store_some` leave the others alone.
-"""
+"""What kernels read and write: arrays as Python gives them, pointers into them, and records of whole numbers."""
 
 from __future__ import annotations
 
@@ -63,23 +59,25 @@ for name in FIELDS:
     make_attribute_wrapper(Array, name, name)
 
 
-@unbox(Array)
-def _from_python(typ: Array, given: Any, c: Any) -> Any:
+def _read_fields(typ: Any, given: Any, c: Any, offsets: dict[str, int]) -> Any:
+    """What stands behind the head of a Python object; of None, zeros."""
     builder, byte = c.builder, ir.IntType(8)
-    nothing = cgutils.global_constant(c.builder.module, "fastmlp_nothing", filled_bytes(32))
+    zeros = ir.Constant(ir.ArrayType(byte, 32), bytearray(32))
+    nothing = cgutils.global_constant(builder.module, "fastmlp_nothing", zeros)
     fields = builder.gep(builder.bitcast(given, byte.as_pointer()), [INDEX(object.__basicsize__)])
     is_none = builder.icmp_unsigned("==", given, c.pyapi.get_c_object("_Py_NoneStruct"))
     fields = builder.select(is_none, builder.bitcast(nothing, byte.as_pointer()), fields)
-    array = cgutils.create_struct_proxy(typ)(c.context, builder)
-    for name, offset in FIELDS.items():
+    read = cgutils.create_struct_proxy(typ)(c.context, builder)
+    for name, offset in offsets.items():
         place = builder.gep(fields, [INDEX(offset)])
-        kind = getattr(array, name).type
-        setattr(array, name, builder.load(builder.bitcast(place, kind.as_pointer())))
-    return NativeValue(array._getvalue())
+        kind = getattr(read, name).type
+        setattr(read, name, builder.load(builder.bitcast(place, kind.as_pointer())))
+    return NativeValue(read._getvalue())
 
 
-def filled_bytes(count: int) -> ir.Constant:
-    return ir.Constant(ir.ArrayType(ir.IntType(8), count), bytearray(count))
+@unbox(Array)
+def _from_python(typ: Array, given: Any, c: Any) -> Any:
+    return _read_fields(typ, given, c, FIELDS)
 
 
 class Arrays(types.Type):
@@ -105,17 +103,7 @@ for name in LIST_FIELDS:
 
 @unbox(Arrays)
 def _from_list(typ: Arrays, given: Any, c: Any) -> Any:
-    builder, byte = c.builder, ir.IntType(8)
-    nothing = cgutils.global_constant(c.builder.module, "fastmlp_nothing", filled_bytes(32))
-    fields = builder.gep(builder.bitcast(given, byte.as_pointer()), [INDEX(object.__basicsize__)])
-    is_none = builder.icmp_unsigned("==", given, c.pyapi.get_c_object("_Py_NoneStruct"))
-    fields = builder.select(is_none, builder.bitcast(nothing, byte.as_pointer()), fields)
-    arrays = cgutils.create_struct_proxy(typ)(c.context, builder)
-    for name, offset in LIST_FIELDS.items():
-        place = builder.gep(fields, [INDEX(offset)])
-        kind = getattr(arrays, name).type
-        setattr(arrays, name, builder.load(builder.bitcast(place, kind.as_pointer())))
-    return NativeValue(arrays._getvalue())
+    return _read_fields(typ, given, c, LIST_FIELDS)
 
 
 @intrinsic

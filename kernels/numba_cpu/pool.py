@@ -22,42 +22,42 @@ INT = ir.IntType(32)
 SCRATCH_BYTES = 1280 * 1024  # as c/pool.h has it
 A_MOMENT = 10_000  # steps: about 2 us
 
-_kept: list[Any] = []  # functions whose addresses are in use
+_offered: dict[str, int] = {}
 _own = threading.local()
 _numbers = itertools.count(1)
 
 
 def offer(addresses: dict[str, int]) -> None:
-    """Where pool_run, pool_is_worth, pool_threads, pool_scratch and pool_new_number of c/pool.h are."""
+    """Where pool_run, pool_is_worth, pool_threads, pool_scratch and pool_new_number of c/pool.h are. To be told before
+    the first kernel is compiled; if it is not, kernels run on the thread that calls them."""
+    _offered.update(addresses)
     for name, address in addresses.items():
         llvm.add_symbol(f"fastmlp_{name}", address)
 
 
-def alone() -> dict[str, int]:
-    """The same for one thread."""
-    task = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t)
+def has_threads() -> bool:
+    """Was the pool offered? Kernels are compiled for one or the other."""
+    return bool(_offered)
 
-    def run(address: int, job: int, tasks: int, share: int) -> None:
-        call = task(address)
-        for index in range(tasks):
-            call(job, index)
 
-    def scratch() -> int:
-        if not hasattr(_own, "memory"):
-            _own.memory = ctypes.create_string_buffer(SCRATCH_BYTES + 64)
-        begin = ctypes.addressof(_own.memory)
-        return begin + -begin % 64
+def thread_count() -> int:
+    """As many threads run a kernel at most."""
+    return ctypes.CFUNCTYPE(ctypes.c_int)(_offered["pool_threads"])() if _offered else 1
 
-    pointer, size, whole = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
-    functions = {
-        "pool_run": ctypes.CFUNCTYPE(None, pointer, pointer, size, whole)(run),
-        "pool_is_worth": ctypes.CFUNCTYPE(whole, ctypes.c_double, whole)(lambda work, lanes: 0),
-        "pool_threads": ctypes.CFUNCTYPE(whole)(lambda: 1),
-        "pool_scratch": ctypes.CFUNCTYPE(pointer)(scratch),
-        "pool_new_number": ctypes.CFUNCTYPE(ctypes.c_uint64)(lambda: next(_numbers)),
-    }
-    _kept.extend(functions.values())
-    return {name: ctypes.cast(f, pointer).value or 0 for name, f in functions.items()}
+
+def _scratch() -> int:
+    if not hasattr(_own, "memory"):
+        _own.memory = ctypes.create_string_buffer(SCRATCH_BYTES + 64)
+    begin = ctypes.addressof(_own.memory)
+    return begin + -begin % 64
+
+
+_alone = {
+    "pool_scratch": ctypes.CFUNCTYPE(ctypes.c_void_p)(_scratch),
+    "pool_new_number": ctypes.CFUNCTYPE(ctypes.c_uint64)(lambda: next(_numbers)),
+}
+for name, function in _alone.items():
+    llvm.add_symbol(f"fastmlp_{name}", ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
 def _function(builder: Any, name: str, gives: Any, takes: list[Any]) -> Any:
@@ -69,6 +69,8 @@ def worth(typingctx: Any, steps: Any) -> Any:
     """Is so much work, in multiply-adds of whole vectors, to be shared out? As pool_is_worth says it."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not has_threads():
+            return INT(0)
         ask = _function(builder, "fastmlp_pool_is_worth", INT, [ir.DoubleType(), INT])
         return builder.call(ask, [args[0], INT(1)])
 
@@ -78,7 +80,7 @@ def worth(typingctx: Any, steps: Any) -> Any:
 @intrinsic
 def threads(typingctx: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.call(_function(builder, "fastmlp_pool_threads", INT, []), [])
+        return builder.call(_function(builder, "fastmlp_pool_threads", INT, []), []) if has_threads() else INT(1)
 
     return types.int32(), emit
 
@@ -88,25 +90,39 @@ def scratch(typingctx: Any, like: Any) -> Any:
     """The thread's own SCRATCH_BYTES, as a pointer like this one. It belongs to whoever asked last."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        again, done = builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(again)
+        builder.position_at_end(again)  # without the pool it is Python, which an interrupt may end
         memory = builder.call(_function(builder, "fastmlp_pool_scratch", POINTER, []), [])
+        builder.cbranch(builder.icmp_unsigned("==", memory, ir.Constant(POINTER, None)), again, done)
+        builder.position_at_end(done)
         return builder.bitcast(memory, context.get_value_type(like))
 
     return like(like), emit
 
 
 def _run(builder: Any, task: Any, job: Any, tasks: Any, share: Any, steps: Any) -> None:
-    """Calls pool_run, without Python's lock if it takes long."""
-    run = _function(builder, "fastmlp_pool_run", ir.VoidType(), [POINTER, POINTER, INDEX, INT])
-    values = [builder.bitcast(task, POINTER), builder.bitcast(job, POINTER), tasks, share]
+    """Calls pool_run, or one task after the other, without Python's lock if it takes long."""
+    task, job = builder.bitcast(task, POINTER), builder.bitcast(job, POINTER)
+
+    def run() -> None:
+        if has_threads():
+            pool_run = _function(builder, "fastmlp_pool_run", ir.VoidType(), [POINTER, POINTER, INDEX, INT])
+            builder.call(pool_run, [task, job, tasks, share])
+            return
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, INDEX]).as_pointer()
+        with cgutils.for_range(builder, tasks) as loop:
+            builder.call(builder.bitcast(task, kind), [job, loop.index])
+
     with builder.if_then(builder.icmp_signed(">", tasks, INDEX(0))):
         takes_long = builder.fcmp_ordered(">", steps, ir.DoubleType()(A_MOMENT))
         with builder.if_else(takes_long) as (long, short):
             with long:
                 state = builder.call(_function(builder, "PyEval_SaveThread", POINTER, []), [])
-                builder.call(run, values)
+                run()
                 builder.call(_function(builder, "PyEval_RestoreThread", ir.VoidType(), [POINTER]), [state])
             with short:
-                builder.call(run, values)
+                run()
 
 
 @intrinsic

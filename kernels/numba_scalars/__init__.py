@@ -8,3 +8,8 @@
 
 May import numba, numpy and `contract`; never `fastmlp` above it nor a sibling folder. Imported when it is asked for.
 """
+
+from numba import config
+
+if config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, and nothing works without compiling")

@@ -31,6 +31,8 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
 DIGITS = 32  # of a key
+#: of Numba, which change what is compiled
+SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 #: what stands for itself
 PLAIN = {bool, int, float, str, bytes, type(None), np.float32, np.float64}
 
@@ -57,11 +59,16 @@ def named(*what: Any) -> str:
 def _machine() -> tuple[Any, ...]:
     versions = sys.version_info[:3], numba.__version__, llvmlite.__version__, np.__version__
     sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return *versions, cpu_target.target_context.codegen().magic_tuple(), hashlib.sha256(b"".join(sources)).hexdigest()
+    settings = [getattr(numba.config, name) for name in SETTINGS]
+    cpu = cpu_target.target_context.codegen().magic_tuple()
+    return *versions, *settings, cpu, hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 def _meaning(value: Any, around: tuple[Any, ...]) -> Any:
     """What a function computes, as nested tuples of plain values. around: the functions that led here."""
+    options = getattr(value, "targetoptions", None)  # of a function that Numba has already
+    if options and hasattr(value, "py_func"):
+        return "jitted", sorted((k, repr(v)) for k, v in options.items()), _meaning(value.py_func, around)
     value = function_of(getattr(value, "py_func", value))
     if type(value) in PLAIN:
         return type(value).__name__, repr(value)
@@ -115,19 +122,38 @@ class Run:
 
 def folder() -> Path | None:
     given = os.environ.get("FASTMLP_CACHE_DIR")
+    if given == "":
+        return None
     if given is not None:
-        return Path(given) if given else None
+        return _at_home(given)
     if sys.platform == "win32":
         system = os.environ.get("LOCALAPPDATA")
     elif sys.platform == "darwin":
         system = "~/Library/Caches"
     else:
         system = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(system or "~/.cache").expanduser() / "fastmlp"
+    home = _at_home(system or "~/.cache")
+    return None if home is None else home / "fastmlp"
+
+
+def _at_home(path: str) -> Path | None:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no home
+        return None
 
 
 _here: dict[str | None, list[Any]] = {}  # what this process has compiled or loaded
+
+
+def at_fork(lock: Any) -> None:
+    """A child gets the lock free, and what it guards whole: to fork waits for whoever holds it."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
 _lock = threading.RLock()
+at_fork(_lock)
 #: in this order: the name, the seconds that it took, was it on disk?
 history: list[tuple[str, float, bool]] = []
 
@@ -198,6 +224,7 @@ def _store(key: str, name: str, seconds: float, functions: list[Any]) -> None:
     if path is None:
         return
     data = pickle.dumps((name, seconds)) + serialize.dumps([_state(f) for f in functions])
+    temporary = None
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path)
@@ -205,7 +232,8 @@ def _store(key: str, name: str, seconds: float, functions: list[Any]) -> None:
             file.write(hashlib.sha256(data).digest() + data)
         os.replace(temporary, path / key)
     except OSError:  # read-only, or full
-        return
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _read(path: Path) -> io.BytesIO | None:
@@ -220,15 +248,31 @@ def _read(path: Path) -> io.BytesIO | None:
 def contents() -> list[tuple[str, float, int]]:
     """Of each file: the name, the seconds that it took to compile, bytes."""
     path = folder()
-    if path is None or not path.is_dir():
+    try:
+        files = [] if path is None else list(path.iterdir())
+    except OSError:  # there is none, or it must not be read
         return []
     found = []
-    for file in path.iterdir():
+    for file in files:
         data = _read(file) if len(file.name) == DIGITS else None
         head = None if data is None else pickle.load(data)
-        if isinstance(head, tuple) and len(head) == 2:  # else it is of another version
-            found.append((*head, file.stat().st_size))
+        if data is not None and isinstance(head, tuple) and len(head) == 2:  # else it is of another version
+            found.append((*head, data.getbuffer().nbytes))
     return found
+
+
+def is_writable() -> bool:
+    """Can something be kept? The folder may still be to be made."""
+    where = folder()
+    while where is not None:
+        try:
+            with tempfile.TemporaryFile(dir=where):
+                return True
+        except FileNotFoundError:
+            where = where.parent if where != where.parent else None
+        except OSError:
+            return False
+    return False
 
 
 def _is_alone(function: Any, key: str) -> bool:
