@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ..numba_scalars.cache import at_fork
-from .memory import address, part, pointer, record
+from .memory import address, call, part, pointer, record
 from .pool import new_number, run_code, thread_count, threads
 
 
@@ -215,3 +215,12 @@ def run_product(job, share, steps):
     job[NUMBER] = new_number()
     plan = record(pointer(job[PLAN], job), Head)
     run_code(plan.code, job, plan.tasks, share, steps)
+
+
+@part
+def run_alone(job):
+    """The same, on this thread: within a task."""
+    job[NUMBER] = new_number()
+    plan = record(pointer(job[PLAN], job), Head)
+    for index in range(plan.tasks):
+        call(plan.code, job, index)

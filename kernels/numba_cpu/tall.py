@@ -7,9 +7,9 @@ import numpy as np
 from .activations import IDENTITY
 from .entry import Entry
 from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
-from .jobs import NOT_PLANNED, NUMBER, PLAN, ROOM, Head, counted, parts
-from .memory import call, given, item_size, part, pointer, record, room
-from .pool import new_number, run_tasks, worth
+from .jobs import NOT_PLANNED, ROOM, counted, parts, run_alone
+from .memory import call, given, item_size, part, room
+from .pool import run_tasks, worth
 from .vectors import lanes_of
 
 
@@ -17,15 +17,6 @@ def tall_memory(m: int, k: int, n: int) -> int:
     """Elements: of each group dw (n, k), db (n), dz (chunk, n)."""
     group, chunk = chunks_of.py_func(m, k, n)
     return parts(m, group) * (n * k + n + chunk * n)
-
-
-@part
-def _run_alone(job):
-    """On this thread."""
-    job[NUMBER] = new_number()
-    plan = record(pointer(job[PLAN], job), Head)
-    for index in range(plan.tasks):
-        call(plan.code, job, index)
 
 
 @part
@@ -47,10 +38,10 @@ def _task(job, index):
         call(run[0], run[1], run[2], run[3], dy + at, saved + at, dz, is_dy, db, adds, is_first, rows, n)
         if given(dx):
             fill_job(product, table, found, which, dz, w, dx + i * k, 0, 0)
-            _run_alone(product)
+            run_alone(product)
         if is_weighed:
             fill_job(product, table, found, which + 1, dz, x + i * x_row, dw, 1 - is_first, 0)
-            _run_alone(product)
+            run_alone(product)
 
 
 def _tall(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
