@@ -173,11 +173,16 @@ def _sparse_row(job, i):
     return np.float64(first(choose(a == 0, 0, loss)))
 
 
-@inner
-def _sparse_task(job, index):
-    run = rows_per_task(job.x, job.classes)
-    for i in range(index * run, min(job.rows, (index + 1) * run)):
-        job.row_loss[i] = _sparse_row(job, i)
+def _each(row: Any) -> Any:
+    """The task that goes over rows one by one."""
+
+    @inner
+    def task(job, index):
+        run = rows_per_task(job.x, job.classes)
+        for i in range(index * run, min(job.rows, (index + 1) * run)):
+            job.row_loss[i] = row(job, i)
+
+    return task
 
 
 @inner
@@ -228,13 +233,6 @@ def _dense_row(job, i):
             store_some(dx + at, load_some(dx + at, left, 0) * factor - a * job.unit * job.scale, left)
         value, lost = add_term(value, lost, total(block))
     return whole_sum(value, lost)
-
-
-@inner
-def _dense_task(job, index):
-    run = rows_per_task(job.x, job.classes)
-    for i in range(index * run, min(job.rows, (index + 1) * run)):
-        job.row_loss[i] = _dense_row(job, i)
 
 
 # ----------------------------------------------------------------------- short rows with a label, many at a time
@@ -391,9 +389,9 @@ def _of_rows(task: Any, cost: int, name: str) -> Entry:
     return Entry(loss_of_rows, takes, name)
 
 
-_sparse = _of_rows(_sparse_task, ROW_COST, "with labels")
+_sparse = _of_rows(_each(_sparse_row), ROW_COST, "with labels")
 _short = _of_rows(_short_task, ROW_COST, "with labels, short")
-_dense = _of_rows(_dense_task, ROW_COST, "with probabilities")
+_dense = _of_rows(_each(_dense_row), ROW_COST, "with probabilities")
 _nll = _of_rows(_nll_task, NLL_COST, "of log-probabilities")
 
 

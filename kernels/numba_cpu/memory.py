@@ -22,6 +22,7 @@ from numba.extending import (
     unbox,
 )
 
+from ..numba_scalars.compiled import address as address
 from ..numba_scalars.functions import OPTIONS
 
 #: what kernels are made of: compiled once, then a part of each
@@ -188,14 +189,6 @@ def one_of(typingctx: Any, value: Any, like: Any) -> Any:
     return like(like, like), lambda context, builder, sig, args: args[0]
 
 
-@intrinsic
-def address(typingctx: Any, pointer: Any) -> Any:
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.ptrtoint(args[0], INDEX)
-
-    return types.intp(pointer), emit
-
-
 class Record(types.Type):
     """A pointer to whole numbers, which are its attributes, with the names of a NamedTuple's."""
 
@@ -248,14 +241,11 @@ def call(typingctx: Any, address: Any, *values: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kinds = [context.get_value_type(v) for v in values]
         function = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
-        builder.call(builder.inttoptr(args[0], function), context_values(args[1], len(values), builder))
+        given = [builder.extract_value(args[1], i) for i in range(len(values))]
+        builder.call(builder.inttoptr(args[0], function), given)
         return context.get_dummy_value()
 
     return types.none(address, types.StarArgTuple(values)), emit
-
-
-def context_values(packed: Any, count: int, builder: Any) -> list[Any]:
-    return [builder.extract_value(packed, i) for i in range(count)]
 
 
 @intrinsic

@@ -20,7 +20,7 @@ from .jobs import Given, Operand, parts
 from .memory import INDEX, address, call, item_size, one_of, pointer, record, room, whole_numbers
 from .pool import scratch
 from .vectors import BYTES, masked_load, masked_store
-from .writer import REGISTERS, SHARE, Writer
+from .writer import REGISTERS, Writer
 
 MOST_VECTORS = 4  # side by side
 MOST_COLUMNS = 16 * BYTES  # of n, in bytes
@@ -83,28 +83,15 @@ class _Small(Writer):
             return self.builder.load(place, align=self.size)
         return masked_load(self.builder, place, some, self.none, self.size)
 
-    def products(self, s: Any, rows: int, columns: list[int]) -> list[Any]:
-        """Σ_p S[i][p] V[p][j]"""
-        builder, told = self.builder, self.told
-        each = [(i, j) for i in range(rows) for j in range(len(columns))]
-        ways = [builder.mul(told["s_row"], INDEX(i)) for i in range(SHARE)]
-        bases = [builder.add(s, builder.mul(told["s_row"], INDEX(i))) for i in range(0, rows, SHARE)]
-
-        def step(v: Any, *values: Any) -> list[Any]:
-            bases, sums = values[: len(values) - len(each)], values[len(values) - len(each) :]
-            vectors = [self.vector_at(v, j, self.is_padded) for j in columns]
-            scalars = [self.spread(self.load(bases[i // SHARE], self.real, ways[i % SHARE])) for i in range(rows)]
-            new = [self.multiply_add(scalars[i], vectors[j], value) for value, (i, j) in zip(sums, each)]
-            on = [self.hidden(builder.add(base, INDEX(self.size))) for base in bases]
-            return [builder.add(v, told["v_row"]), *on, *new]
-
-        _, *values = self.loop(INDEX(self.k), [told["v"], *bases, *[self.none for _ in each]], step)
-        return values[len(bases) :]
-
     def strip(self, row: Any, rows: int, columns: list[int], biases: list[Any]) -> None:
         """C from that row on."""
         builder, told = self.builder, self.told
-        sums = self.products(builder.add(told["s"], builder.mul(told["s_row"], row)), rows, columns)
+        s = builder.add(told["s"], builder.mul(told["s_row"], row))
+
+        def vectors_at(v: Any) -> list[Any]:
+            return [self.vector_at(v, j, self.is_padded) for j in columns]
+
+        sums = self.products(INDEX(self.k), rows, s, INDEX(self.size), told["v"], len(columns), vectors_at)
         c = builder.add(told["c"], builder.mul(told["c_row"], row))
         for _ in range(rows):
             for j, bias in zip(columns, biases):

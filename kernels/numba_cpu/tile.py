@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from .entry import Address
 from .memory import INDEX
 from .vectors import BYTES, masked_load, masked_store
-from .writer import REGISTERS, SHARE, Writer
+from .writer import REGISTERS, Writer
 
 #: rows of a tile by its vectors: few rows take wider ones, as a multiply-add takes 4 cycles and two can start in each
 HIGHEST = {1: 14, 2: 14, 4: 6, 8: 3} if REGISTERS == 32 else {1: 6, 2: 6, 4: 3, 8: 1}
@@ -54,22 +54,8 @@ class _Tile(Writer):
         """The accumulators: row, vector."""
         return [(i, j) for i in range(self.rows) for j in range(self.vectors)]
 
-    def products(self, v: Any) -> list[Any]:
-        """Σ_p S[i][p] V[p][j]"""
-        builder, told, count = self.builder, self.told, len(self.each())
-        ways = [builder.mul(told["s_row"], INDEX(i)) for i in range(SHARE)]
-        bases = [builder.add(told["s"], builder.mul(told["s_row"], INDEX(i))) for i in range(0, self.rows, SHARE)]
-
-        def step(v: Any, *values: Any) -> list[Any]:
-            bases, sums = values[: len(values) - count], values[len(values) - count :]
-            vectors = [self.load(v, self.vector, j * BYTES) for j in range(self.vectors)]
-            scalars = [self.spread(self.load(bases[i // SHARE], self.real, ways[i % SHARE])) for i in range(self.rows)]
-            new = [self.multiply_add(scalars[i], vectors[j], sums[n]) for n, (i, j) in enumerate(self.each())]
-            on = [self.hidden(builder.add(s, told["s_col"])) for s in bases]
-            return [builder.add(v, told["v_row"]), *on, *new]
-
-        _, *values = self.loop(told["k"], [v, *bases, *[self.none for _ in self.each()]], step)
-        return values[len(bases) :]
+    def vectors_at(self, v: Any) -> list[Any]:
+        return [self.load(v, self.vector, j * BYTES) for j in range(self.vectors)]
 
     def begun(self, sums: list[Any], c: Any, bias: Any, cols: Any) -> list[Any]:
         """The sums, with what they are added to: C as it is, or the bias, or nothing."""
@@ -123,10 +109,12 @@ class _Tile(Writer):
         """All columns."""
         builder, told = self.builder, self.told
         wide = INDEX(self.width * self.size)
-        by_columns = builder.select(builder.icmp_signed("!=", told["bias_by_rows"], INDEX(0)), INDEX(0), wide)
+        by_columns = builder.select(self.is_set("bias_by_rows"), INDEX(0), wide)
 
         def step(v: Any, c: Any, bias: Any, cols: Any) -> list[Any]:
-            self.finish(self.begun(self.products(v), c, bias, cols), c, cols)
+            first = told["k"], self.rows, told["s"], told["s_col"]
+            sums = self.products(*first, v, self.vectors, self.vectors_at)
+            self.finish(self.begun(sums, c, bias, cols), c, cols)
             v, c, bias = builder.add(v, told["v_panel"]), builder.add(c, wide), builder.add(bias, by_columns)
             return [v, c, bias, builder.sub(cols, INDEX(self.width))]
 

@@ -59,6 +59,27 @@ class Writer:
             return call_llvm(self.builder, "fma", [a, b, c])
         return self.builder.fadd(self.builder.fmul(a, b), c)
 
+    def products(
+        self, count: Any, rows: int, s: Any, s_col: Any, v: Any, vectors: int, vectors_at: Callable[[Any], list[Any]]
+    ) -> list[Any]:
+        """Σ_p S[i][p] V[p][j] over `count` terms, row by row. s, s_col: S's first row, and to its next column. v: V's
+        first row; vectors_at: the `vectors` vectors of a row of it"""
+        builder, told = self.builder, self.told
+        each = [(i, j) for i in range(rows) for j in range(vectors)]
+        ways = [builder.mul(told["s_row"], INDEX(i)) for i in range(SHARE)]
+        bases = [builder.add(s, builder.mul(told["s_row"], INDEX(i))) for i in range(0, rows, SHARE)]
+
+        def step(v: Any, *values: Any) -> list[Any]:
+            bases, sums = values[: len(values) - len(each)], values[len(values) - len(each) :]
+            columns = vectors_at(v)
+            scalars = [self.spread(self.load(bases[i // SHARE], self.real, ways[i % SHARE])) for i in range(rows)]
+            new = [self.multiply_add(scalars[i], columns[j], value) for value, (i, j) in zip(sums, each)]
+            on = [self.hidden(builder.add(base, s_col)) for base in bases]
+            return [builder.add(v, told["v_row"]), *on, *new]
+
+        _, *values = self.loop(count, [v, *bases, *[self.none for _ in each]], step)
+        return values[len(bases) :]
+
     def loop(self, count: Any, starts: list[Any], step: Callable[..., list[Any]]) -> list[Any]:
         """step(*values) -> values, so many times. -> the last ones; the first if that is 0"""
         builder = self.builder
