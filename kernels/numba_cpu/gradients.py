@@ -9,13 +9,15 @@ what each of a few groups of chunks has (tall.py). Which way depends on the shap
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from numba.core import types
 
 from .activations import backward
 from .entry import Address
-from .jobs import ADD, BIAS, IS_RELU, PLAN, C, Head, Operand, Plans, S, V, Y, find, parts, plan_at
+from .jobs import ADD, BIAS, IS_RELU, PLAN, C, Head, Operand, Plans, S, V, Y, evenly, find, parts, plan_at
 from .matmul import plan
-from .memory import Array, address, call, given, inner, item_size, part, pointer, record
+from .memory import Array, address, call, given, item_size, part, pointer, record
 from .outer import plan_outer, prefers_outer
 from .small import plan_small, prefers_small
 from .vectors import BYTES, every, lanes_of, load_some, store_some
@@ -30,18 +32,15 @@ TALL, SMALL_WEIGHTS = 256, 4096
 FEW_GROUPS, MANY_GROUPS, GROUP_ROWS, CHUNK, MIN_CHUNK = 4, 16, 256, 16384, 256
 
 
-@inner
-def chunks_of(m, k, n):
+def chunks_of(m: int, k: int, n: int) -> tuple[int, int]:
     """-> rows of a group and of a chunk, of which a group has a whole number; 0, 0 if the layer is wide"""
     weights = n * k
     groups = min(MANY_GROUPS, max(FEW_GROUPS, m // GROUP_ROWS))
     if m < TALL or weights == 0 or (weights > SMALL_WEIGHTS and 2 * groups * weights > m * (n + k)):
         return 0, 0
-    rows = (m + groups - 1) // groups
-    most = max(MIN_CHUNK, CHUNK // (n + k))
-    count = (rows + most - 1) // most
-    chunk = (rows + count - 1) // count
-    return count * chunk, chunk
+    rows = parts(m, groups)
+    chunk = evenly(rows, max(MIN_CHUNK, CHUNK // (n + k)))
+    return parts(rows, chunk) * chunk, chunk
 
 
 # ----------------------------------------------------------------------------------------------- dz and sums of rows
@@ -88,13 +87,21 @@ def _takes(kinds):
 add_rows = Address(_add_rows, _takes("ppii"))
 derive = Address(_derive, _takes("iippppipiiii"))
 add_up = Address(_add_up, _takes("piipii"))
-ADD_ROWS, DERIVE, ADD_UP = range(3)
+
+
+class Pieces(NamedTuple):
+    """What the plans begin with: addresses, and what `chunks_of` says."""
+
+    add_rows: int
+    derive: int
+    add_up: int
+    group: int
+    chunk: int
 
 
 @part
-def piece(table, found, number):
-    """The address of ADD_ROWS, DERIVE or ADD_UP."""
-    return table[found + 2 + number]
+def pieces_at(table, found):
+    return record(pointer(plan_at(table, found, 0, 0), table), Pieces)
 
 
 # ----------------------------------------------------------------------------------------------------------- plans
@@ -123,7 +130,7 @@ def _weights_plan(m: int, k: int, n: int, x: Operand, size: int, threads: int) -
 def _plans_of(
     m: int, k: int, n: int, x_row: int, x_col: int, w_row: int, w_col: int, what: int, threads: int, is_often: bool
 ) -> list[tuple[int, ...]]:
-    """What makes dz and sums, and how dx and dw are made; of a tall layer, those of a chunk, and those of the last one.
+    """Pieces, and how dx and dw are made; of a tall layer, those of a chunk, and those of the last one.
 
     Strides in bytes. what: 4 · the bytes of an element, + 1 for dx, + 2 for dw
     """
@@ -134,10 +141,9 @@ def _plans_of(
         dx = _product_plan(m, n, k, Operand(n, 1), w, Operand(k, 1), size, threads, is_often) if what & 1 else ()
         return [dx, _weights_plan(m, k, n, x, size, threads) if what & 2 else ()]
 
-    pieces = add_rows[size], derive[size], add_up[size]
-    _, chunk = chunks_of.py_func(m, k, n)
-    if chunk:
-        return [pieces, *both(chunk, 1), *both(m % chunk or chunk, 1)]
+    pieces = Pieces(add_rows[size], derive[size], add_up[size], *chunks_of(m, k, n))
+    if pieces.chunk:
+        return [pieces, *both(pieces.chunk, 1), *both(m % pieces.chunk or pieces.chunk, 1)]
     return [pieces, *both(m, threads)]
 
 

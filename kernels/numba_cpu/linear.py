@@ -161,7 +161,7 @@ def linear_backward(dy, x, w, saved, act, params, dx, dw, db, accumulate):
 @lru_cache(maxsize=1024)
 def _kernel_for(m: int, k: int, n: int) -> tuple[Entry, int]:
     """-> the kernel, and how many elements of memory it needs"""
-    return (tall, tall_memory(m, k, n)) if chunks_of.py_func(m, k, n)[0] else (wide, wide_memory(m, n))
+    return (tall, tall_memory(m, k, n)) if chunks_of(m, k, n)[0] else (wide, wide_memory(m, n))
 
 
 def _finish_backward(says, table, dy, x, w, saved, dx, dw, db, code, values, accumulate):

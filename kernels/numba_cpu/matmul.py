@@ -196,14 +196,12 @@ def _run_strip(j, g, told, tiles, v, panels, c, i, rows, column, cols, p, k, flo
             told[t.BIAS] = g.bias + (i if j.swapped else column + at) * size
         code = (j.tile if rows == j.strip else j.last) if at < whole else j.narrow if rows == j.strip else j.narrow_last
         to = c + at * j.c_col
+        if is_turned and (g.add or p > 0):
+            call(j.turn, to, 1, j.c_col, tiles, MAX_WIDTH // size, some, rows, some)
+        told[t.C] = address(tiles if is_turned else to)
+        _run_blocks(j, g, told, code, p, k, floor)
         if is_turned:
-            if g.add or p > 0:
-                call(j.turn, to, 1, j.c_col, tiles, MAX_WIDTH // size, some, rows, some)
-            _run_blocks(j, g, told, code, p, k, floor)
             call(j.turn, tiles, 1, MAX_WIDTH // size, to, j.c_col, rows, some, rows)
-        else:
-            told[t.C] = address(to)
-            _run_blocks(j, g, told, code, p, k, floor)
         at += some
 
 
@@ -229,7 +227,7 @@ def _task(job, index):
     c = pointer(g.c, job) + (row * j.c_row + column * j.c_col)
     y = pointer(g.y, job) + (row * j.c_row + column * j.c_col)
     told = room(numbers, 13)
-    told[t.C], told[t.C_ROW] = begin + TILE_AT, (j.c_row if j.c_col == 1 else MAX_WIDTH // size) * size
+    told[t.C_ROW] = (j.c_row if j.c_col == 1 else MAX_WIDTH // size) * size
     told[t.BIAS], told[t.BIAS_BY_ROWS] = 0, j.swapped
     floor = one_of(0.0 if g.is_relu else -float("inf"), job[0])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .activations import IDENTITY
 from .entry import Entry
-from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
+from .gradients import ACTIVATION_COST, chunks_of, fill_job, find_plans, pieces_at, takes
 from .jobs import NOT_PLANNED, ROOM, counted, parts, run_alone
 from .memory import call, given, item_size, part, room
 from .pool import run_tasks, worth
@@ -15,7 +15,7 @@ from .vectors import lanes_of
 
 def tall_memory(m: int, k: int, n: int) -> int:
     """Elements: of each group dw (n, k), db (n), dz (chunk, n)."""
-    group, chunk = chunks_of.py_func(m, k, n)
+    group, chunk = chunks_of(m, k, n)
     return parts(m, group) * (n * k + n + chunk * n)
 
 
@@ -50,19 +50,20 @@ def _tall(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     if found == 0:
         return NOT_PLANNED
     m, n, own = dy.shape[0], dy.shape[1], memory.data
-    group, chunk = chunks_of(m, k, n)
+    pieces = pieces_at(table.data, found)
+    group, chunk, add_up = pieces.group, pieces.chunk, pieces.add_up
     groups, apart = (m + group - 1) // group, n * k + n + chunk * n
     x_row = x.strides[0] // item_size(x.data) if given(x.data) else 0
     arrays = table.data, found, dy.data, x.data, w.data, saved.data, dx.data
-    adds = piece(table.data, found, ADD_ROWS) if given(db.data) else 0
+    adds = pieces.add_rows if given(db.data) else 0
     wanted = given(dw.data), adds, np.intp(code.data[3] == IDENTITY)
-    run = piece(table.data, found, DERIVE), code.data[0], code.data[1], params.data
+    run = pieces.derive, code.data[0], code.data[1], params.data
     steps = m * n * (2 * k + ACTIVATION_COST) / lanes_of(dy.data)
     run_tasks(_task, (arrays, run, wanted, (m, k, n, x_row, group, chunk), own), groups, worth(steps), steps)
     if given(dw.data):
-        call(piece(table.data, found, ADD_UP), own, groups, apart, dw.data, n * k, np.intp(accumulate))
+        call(add_up, own, groups, apart, dw.data, n * k, np.intp(accumulate))
     if given(db.data):
-        call(piece(table.data, found, ADD_UP), own + n * k, groups, apart, db.data, n, np.intp(accumulate))
+        call(add_up, own + n * k, groups, apart, db.data, n, np.intp(accumulate))
     return counted(table.data, found)
 
 

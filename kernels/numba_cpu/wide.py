@@ -6,7 +6,7 @@ import numpy as np
 
 from .activations import IDENTITY
 from .entry import Entry
-from .gradients import ACTIVATION_COST, ADD_ROWS, ADD_UP, DERIVE, chunks_of, fill_job, find_plans, piece, takes
+from .gradients import ACTIVATION_COST, fill_job, find_plans, pieces_at, takes
 from .jobs import NEEDS_MEMORY, NOT_PLANNED, ROOM, counted, parts, run_product
 from .memory import call, given, item_size, part, retyped, room
 from .pool import run_tasks, worth
@@ -38,26 +38,25 @@ def _wide(table, dy, x, w, saved, dx, dw, db, memory, code, params, accumulate):
     found, k = find_plans(table, dy, x, w, dx, dw)
     if found == 0:
         return NOT_PLANNED
-    m, n = dy.shape[0], dy.shape[1]
-    if not given(memory.data) and (
-        chunks_of(m, k, n)[0] or (m + (m + MIN_RUN - 1) // MIN_RUN) * n * item_size(dy.data) > SMALL
-    ):
+    m, n, pieces = dy.shape[0], dy.shape[1], pieces_at(table.data, found)
+    is_small = (m + (m + MIN_RUN - 1) // MIN_RUN) * n * item_size(dy.data) <= SMALL
+    if not given(memory.data) and (pieces.chunk or not is_small):
         return NEEDS_MEMORY
     steps = m * n * (k + ACTIVATION_COST) / lanes_of(dy.data)
     share = worth(steps)
     rows = max(MIN_RUN, min(MAX_RUN, (m + RUNS - 1) // RUNS))
     runs, is_dy = (m + rows - 1) // rows, np.intp(code.data[3] == IDENTITY)
-    adds = piece(table.data, found, ADD_ROWS) if given(db.data) else 0
+    adds = pieces.add_rows if given(db.data) else 0
     own = memory.data if given(memory.data) else retyped(room(table.data, WORDS), dy.data)
     dz = dy.data if is_dy else own
     sums = own + (0 if is_dy else m * n)
     if not is_dy or adds:
-        run = piece(table.data, found, DERIVE), code.data[0], code.data[1], params.data
+        run = pieces.derive, code.data[0], code.data[1], params.data
         task = (*run, dy.data, saved.data, dz, is_dy, sums, adds, m, n, rows)
         some = m * n * ACTIVATION_COST / lanes_of(dy.data)
         run_tasks(_derive_task, task, runs, share if m * n >= MANY_DZ else 0, some)
     if adds:
-        call(piece(table.data, found, ADD_UP), sums, runs, n, db.data, n, np.intp(accumulate))
+        call(pieces.add_up, sums, runs, n, db.data, n, np.intp(accumulate))
     job = room(table.data, ROOM)
     for which in range(2):
         made, factor, add = (dw.data, x.data, accumulate) if which else (dx.data, w.data, False)
