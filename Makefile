@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check
-PYTEST := $(VENV)/bin/pytest
+JOBS   ?= 2
+PYTEST := $(VENV)/bin/pytest -n $(JOBS)
 C      := kernels/cython_cpu/c
 BENCH  ?= --quick
 
@@ -24,6 +25,7 @@ TESTED  := $(BUILT) $(VENV)/.extra-test $(VENV)/.extra-demo
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo "  make PYTHON=python3.12 ...  uses that Python"
+	@echo "  make JOBS=4 test            runs the tests in so many processes"
 
 # ------------------------------------------------------------------------------------------------- set-up
 
@@ -142,7 +144,7 @@ dist: $(VENV)/.build-tool  ## build sdist and wheel; test the wheel outside the 
 	cd "$$outside"; mv sdist/tests sdist/examples sdist/README.md sdist/pyproject.toml .; rm -rf sdist; \
 	venv/bin/fastmlp info; venv/bin/python -c 'import fastmlp; assert fastmlp.get_backend() == "cython"'; \
 	venv/bin/python -c 'from fastmlp import ops; ops.linear([[1.0]], [[2.0]], backend="numba")'; \
-	venv/bin/pytest -k "not numba"
+	venv/bin/pytest -n $(JOBS) -k "not numba"
 
 # In an environment of its own, and past pip's cache, where a sanitized wheel could be mistaken for a normal one. Leaks
 # are not looked for, because Python itself keeps memory until it ends.

@@ -145,7 +145,7 @@ _operator((operator.add, operator.iadd), 2, lambda builder, a, b: builder.fadd(a
 _operator((operator.sub, operator.isub), 2, lambda builder, a, b: builder.fsub(a, b))
 _operator((operator.mul, operator.imul), 2, lambda builder, a, b: builder.fmul(a, b))
 _operator((operator.truediv, operator.itruediv), 2, lambda builder, a, b: builder.fdiv(a, b))
-_operator((operator.neg,), 1, lambda builder, a: builder.fneg(a))
+_operator((operator.neg,), 1, lambda builder, a: builder.fsub(filled(a.type, -0.0), a))  # NVVM has no fneg
 _operator((operator.pos,), 1, lambda builder, a: a)
 ORDERED = ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "=="))
 for function, sign in ORDERED:
@@ -175,11 +175,13 @@ _truths(operator.invert, lambda builder, a: builder.not_(a))
 
 
 def call_llvm(builder: Any, name: str, values: list[Any]) -> Any:
-    """LLVM's function of that name, for reals or vectors of them."""
+    """LLVM's function of that name, for reals or vectors of them; on GPUs CUDA's, whose compiler knows few of LLVM's."""
     kind = values[0].type
     real = kind.element if isinstance(kind, ir.VectorType) else kind
     suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
     full = f"llvm.{name}.{suffix}f{32 if real == ir.FloatType() else 64}"
+    if builder.module.triple.startswith("nvptx") and name not in ("fma", "sqrt"):
+        full = f"__nv_{name}{'f' if real == ir.FloatType() else ''}"
     signature = ir.FunctionType(kind, [kind] * len(values))
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, full), values)
 
