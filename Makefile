@@ -20,7 +20,7 @@ TESTED  := $(BUILT) $(VENV)/.extra-test $(VENV)/.extra-demo
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check isa selftest neon dist sanitize bench readme ulp clean
+.PHONY: help demo test check isa cuda selftest neon dist sanitize bench readme ulp clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,11 @@ isa: $(TESTED)  ## run the suite once for every instruction set that this machin
 	for isa in $$isas; do \
 	  echo "== FASTMLP_ISA=$$isa"; FASTMLP_ISA=$$isa FASTMLP_CACHE_DIR=$(abspath build/cache) $(PYTEST) -k "not numba"; \
 	done
+
+# Several 100 MB are fetched for it: the compiler of the kernels, none of CUDA's libraries of them.
+cuda: $(TESTED)  ## compile formulas for GPUs, as the user's functions are; no GPU is needed
+	$(PIP) install "numba-cuda[cu13]>=0.30,<0.31"
+	FASTMLP_REQUIRE=numba_cuda $(PYTEST) tests/test_cuda.py
 
 # torch is compared with where it is installed; it is not fetched, since its default build is gigabytes.
 bench: $(BUILT) $(VENV)/.extra-demo  ## measure the kernels beside NumPy and, where .venv has it, torch

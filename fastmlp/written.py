@@ -32,6 +32,7 @@ class _Written:
     what = "function"
     numbers = 1  # that it takes
     own: Any = ()  # names that are fastmlp's
+    _custom: Any  # what it was compiled to
 
     def __init__(self, function: Function, name: str, derivative: Function | None) -> None:
         self.function, self.__name__, self.__doc__ = function, name, function.__doc__
@@ -47,6 +48,17 @@ class _Written:
         """Decorates the function that gives the derivative; it is compared with differences of the function itself."""
         self._learn(_function("derivative", function, self.numbers))
         return self
+
+    @property
+    def scalar(self) -> Any:
+        """The function of float32 or float64, as Numba's own: for functions of yours under `numba.njit`, and for
+        kernels under `numba.cuda.jit`. They know it by a name outside of them: `act = swish2.scalar`."""
+        return self._custom.scalars[0]
+
+    @property
+    def scalar_derivative(self) -> Any:
+        """Its derivative in the same way: of an activation, by what it `saves`; of a loss, by the prediction."""
+        return self._custom.scalars[1]
 
     def __repr__(self) -> str:
         return f"<{self.what} {self.__name__}>"
@@ -69,6 +81,7 @@ class CustomActivation(_Written):
         if not np.isfinite(custom.forward(PLACES)).any():
             raise ValueError(f"activation: {self.__name__} gives no finite numbers")
         saves = "z" if derivative is None else _saved(self.__name__, custom, derivative)
+        self._custom = custom
         self.chosen = Chosen(Activation(self.__name__, CUSTOM, saves, custom=custom), ())
         written[self.__name__] = self.chosen
 
@@ -101,6 +114,7 @@ class CustomLoss(_Written):
             raise ValueError(f"loss: {self.__name__} gives no finite numbers")
         if derivative is not None:
             _check_slopes(self.__name__, custom)
+        self._custom = custom
         self.kind = Loss(self.__name__, CUSTOM_LOSS, custom=custom)
 
     def module(self, weight: Any = None, reduction: str = "mean") -> Module:

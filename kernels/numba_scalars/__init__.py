@@ -1,4 +1,4 @@
-"""Functions of one number for Numba, and what the user's own are made of.
+"""Functions of one number for Numba, on CPUs and GPUs, and what the user's own are made of.
 
     numbers.py       the type that formulas are compiled for: a float32 or float64, alone or with its derivative
     functions.py     exp, log, tanh, erf, ... on it, without branches or tables, so that loops over them become vectors

@@ -11,6 +11,7 @@ import operator
 import re
 import types as python
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from . import cache
 from .functions import OPTIONS
 from .numbers import PYTHON, Number, number, plain, real_of, slope, variable
 
+#: of functions that Python may call as well
+FOR_OTHERS = {"error_model": "numpy", "nogil": True}
 REALS = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
 
 
@@ -196,12 +199,9 @@ def backward_run(rate: Any, real: types.Float, name: str) -> Any:
     return _machine_code(backward, types.void(pointer, pointer, pointer, types.intp), f"backward_{name}")
 
 
-def loss_run(function: Any, rate: Any, real: types.Float, name: str) -> Any:
-    """Machine code: loss[i] = function(x[i], t[i]) and slopes[i], its derivative by x, for i < count.
-
-    rate: gives that; None: it is worked out.
-    """
-    pointer = types.CPointer(real)
+def loss_and_slope(function: Any, rate: Any) -> Any:
+    """(x, t) -> function(x, t) and its derivative by x, for float32 or float64. rate: gives that; None: it is worked
+    out."""
     if rate is None:
 
         @njit(**OPTIONS)
@@ -215,6 +215,13 @@ def loss_run(function: Any, rate: Any, real: types.Float, name: str) -> Any:
         def both(x: Any, t: Any) -> Any:
             a, b = number(x), number(t)
             return real_of(plain(function(a, b), a)), real_of(plain(rate(a, b), a))
+
+    return both
+
+
+def loss_run(both: Any, real: types.Float, name: str) -> Any:
+    """Machine code: loss[i], slopes[i] = both(x[i], t[i]) for i < count"""
+    pointer = types.CPointer(real)
 
     def at(x: Any, t: Any, loss: Any, slopes: Any, count: int) -> None:
         wide_vectors()
@@ -244,13 +251,19 @@ class _Table:
 
     def __init__(self, function: Any, derivative: Any, name: str) -> None:
         """name: of the function, for errors. TypeError: as `checked`"""
+        self.function, self.given, self.name = function, derivative, name
         key = cache.key_of(type(self).__name__, [function, derivative])
-        self._runs = cache.kept(key, name, lambda: self._compiled(function, derivative, name, key or ""))
+        self._runs = cache.kept(key, name, lambda: self._compiled(key or ""))
         self.table = np.array([run.address for run in self._runs], np.uintp)
         self.address = self.table.ctypes.data
         self.source: Any = None
 
-    def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:
+    def _compiled(self, key: str) -> list[Any]:
+        raise NotImplementedError
+
+    @cached_property
+    def scalars(self) -> tuple[Any, Any]:
+        """The function and its derivative, of float32 and float64, for functions that others compile."""
         raise NotImplementedError
 
     def reduced(self) -> Any:
@@ -266,14 +279,20 @@ class _Table:
 class Functions(_Table):
     """A function of one number and its derivative: of that, or of what the function gives, whichever will be saved."""
 
-    def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:
-        value = checked(function, name)
-        if derivative is None:
-            rate = derivative_of(value)
-        else:
-            rate = on_reals(checked(derivative, f"the derivative of {name}"))
-        both = (forward_run, on_reals(value)), (backward_run, rate)
+    def _on_reals(self) -> tuple[Any, Any]:
+        value = checked(self.function, self.name)
+        if self.given is None:
+            return on_reals(value), derivative_of(value)
+        return on_reals(value), on_reals(checked(self.given, f"the derivative of {self.name}"))
+
+    def _compiled(self, key: str) -> list[Any]:
+        both = zip((forward_run, backward_run), self._on_reals())
         return [run(f, real, f"{key}_{real}") for run, f in both for real in REALS.values()]
+
+    @cached_property
+    def scalars(self) -> tuple[Any, Any]:
+        value, rate = self._on_reals()
+        return njit(**FOR_OTHERS)(lambda x: value(x)), njit(**FOR_OTHERS)(lambda x: rate(x))
 
     def forward(self, z: Any) -> Any:
         """z, float32 or float64 of any shape -> function(z)"""
@@ -292,11 +311,20 @@ class Functions(_Table):
 class LossFunctions(_Table):
     """A function of two numbers, and its derivative by the first."""
 
-    def _compiled(self, function: Any, derivative: Any, name: str, key: str) -> list[Any]:
-        value, rate = checked(function, name, 2), None
-        if derivative is not None:
-            rate = checked(derivative, f"the derivative of {name}", 2)
-        return [loss_run(value, rate, real, f"{key}_{real}") for real in REALS.values()]
+    def _both(self) -> Any:
+        value, rate = checked(self.function, self.name, 2), None
+        if self.given is not None:
+            rate = checked(self.given, f"the derivative of {self.name}", 2)
+        return loss_and_slope(value, rate)
+
+    def _compiled(self, key: str) -> list[Any]:
+        both = self._both()
+        return [loss_run(both, real, f"{key}_{real}") for real in REALS.values()]
+
+    @cached_property
+    def scalars(self) -> tuple[Any, Any]:
+        both = self._both()
+        return njit(**FOR_OTHERS)(lambda x, t: both(x, t)[0]), njit(**FOR_OTHERS)(lambda x, t: both(x, t)[1])
 
     def at(self, x: Any, t: Any) -> Any:
         """x, t of one shape, float32 or float64 -> function(x, t), and its derivative by x"""

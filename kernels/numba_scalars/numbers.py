@@ -145,7 +145,7 @@ _operator((operator.add, operator.iadd), 2, lambda builder, a, b: builder.fadd(a
 _operator((operator.sub, operator.isub), 2, lambda builder, a, b: builder.fsub(a, b))
 _operator((operator.mul, operator.imul), 2, lambda builder, a, b: builder.fmul(a, b))
 _operator((operator.truediv, operator.itruediv), 2, lambda builder, a, b: builder.fdiv(a, b))
-_operator((operator.neg,), 1, lambda builder, a: builder.fsub(filled(a.type, -0.0), a))  # NVVM has no fneg
+_operator((operator.neg,), 1, lambda builder, a: builder.fsub(filled(a.type, -0.0), a))  # CUDA has no fneg
 _operator((operator.pos,), 1, lambda builder, a: a)
 ORDERED = ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "=="))
 for function, sign in ORDERED:
@@ -175,7 +175,7 @@ _truths(operator.invert, lambda builder, a: builder.not_(a))
 
 
 def call_llvm(builder: Any, name: str, values: list[Any]) -> Any:
-    """LLVM's function of that name, for reals or vectors of them; on GPUs CUDA's, whose compiler knows few of LLVM's."""
+    """LLVM's function of that name, for reals or vectors of them; CUDA's on GPUs, where few of LLVM's are known."""
     kind = values[0].type
     real = kind.element if isinstance(kind, ir.VectorType) else kind
     suffix = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
@@ -314,13 +314,18 @@ def polynomial(typingctx: Any, name: Any, x: Any) -> Any:
     return x(name, x), emit
 
 
+def _precision(real: Any) -> types.Float:
+    """Of what Python has: whole numbers count as float64."""
+    return real if isinstance(real, types.Float) else types.float64
+
+
 @intrinsic
 def number(typingctx: Any, real: Any) -> Any:
     """A float32 or float64 as a plain number."""
-    made = Number(real)
+    made = Number(_precision(real))
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _made(context, builder, made, args[0])
+        return _made(context, builder, made, context.cast(builder, args[0], real, made.real))
 
     return made(real), emit
 
@@ -364,10 +369,11 @@ def slope(typingctx: Any, a: Any, like: Any) -> Any:
 @intrinsic
 def variable(typingctx: Any, real: Any) -> Any:
     """A float32 or float64 as the number by which is differentiated: its slope is 1."""
-    made = Number(real, True)
+    made = Number(_precision(real), True)
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _made(context, builder, made, args[0], ir.Constant(args[0].type, 1.0))
+        value = context.cast(builder, args[0], real, made.real)
+        return _made(context, builder, made, value, ir.Constant(value.type, 1.0))
 
     return made(real), emit
 
