@@ -94,6 +94,51 @@ class BusyRow:
 
 
 @dataclass
+class TrainingRow:
+    """One library that trains a network to an accuracy, from the same weights and through the same batches as others.
+
+    seconds: one for each time that it was trained, without the tests between the epochs. first: what the very first
+    epoch took, with all that is compiled then. loss: mean of the last epoch. peak_mib: of the whole process.
+    """
+
+    library: str
+    version: str
+    data: str
+    shape: tuple[int, ...]  # batch x in x hidden ... x out
+    threads: int
+    seconds: list[float] = field(default_factory=list)
+    first: float | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    rows_per_second: float | None = None
+    peak_mib: float | None = None
+    others: float | None = None
+    problem: str | None = None
+
+    @property
+    def times(self) -> Times:
+        return Times(self.seconds)
+
+    @property
+    def disturbed(self) -> bool:
+        return self.others is not None and self.others > TOO_MUCH
+
+
+@dataclass
+class ColdRow:
+    """What a library costs before it is warm: its import in a new process, the first training step after that, with
+    all that is compiled then, and its packages on disk, with those that they need."""
+
+    library: str
+    step: str  # which one
+    imports: list[float] = field(default_factory=list)  # seconds, each in a process of its own
+    first_steps: list[float] = field(default_factory=list)
+    installed_mib: float | None = None
+    problem: str | None = None
+
+
+@dataclass
 class Ceiling:
     """What this many cores can do at most. None: it could not be measured."""
 
@@ -113,6 +158,8 @@ class Results:
     ceilings: list[Ceiling] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     busy: list[BusyRow] = field(default_factory=list)
+    training: list[TrainingRow] = field(default_factory=list)
+    cold: list[ColdRow] = field(default_factory=list)
     complete: bool = False  # False: interrupted
 
 
@@ -135,18 +182,24 @@ def save(results: Results, path: str | Path) -> None:
 def load(path: str | Path) -> Results:
     """What `save` wrote."""
     d = json.loads(Path(path).read_text(encoding="utf-8"))
-    rows = {"rows": _row, "busy": _busy, "ceilings": lambda c: Ceiling(**c)}
-    return Results(**(d | {key: [make(item) for item in d[key]] for key, make in rows.items()}))
+    lists = {
+        "rows": _row,
+        "busy": lambda b: BusyRow(**_with_shape(b)),
+        "training": lambda t: TrainingRow(**_with_shape(t)),
+        "cold": lambda c: ColdRow(**c),
+        "ceilings": lambda c: Ceiling(**c),
+    }
+    return Results(**(d | {key: [make(item) for item in d.get(key, [])] for key, make in lists.items()}))
 
 
 def _row(d: dict) -> Row:
     times = {name: Times(**t) for name, t in d["times"].items()}
     ratio = Ratio(**d["ratio"]) if d["ratio"] else None
-    return Row(**{**d, "shape": tuple(d["shape"]), "times": times, "ratio": ratio})
+    return Row(**(_with_shape(d) | {"times": times, "ratio": ratio}))
 
 
-def _busy(d: dict) -> BusyRow:
-    return BusyRow(**{**d, "shape": tuple(d["shape"])})
+def _with_shape(d: dict) -> dict:
+    return d | {"shape": tuple(d["shape"])}
 
 
 def _rounded(value):
