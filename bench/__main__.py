@@ -1,46 +1,42 @@
-"""`python -m fastmlp.bench`: the table of how fast fastmlp is, with the rows it loses."""
+"""`fastmlp bench`: how fast fastmlp is beside other libraries, with the rows it loses."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
-from . import environment, report, work
+from . import compare, environment, report
+from .cases import SECTIONS, SUITES, sections_of, select
 from .peers import BACKENDS, PEERS
-from .results import Results, save
+from .results import Results, load, save
 from .suite import run, say
 from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
-AGAINST = ("numpy", *PEERS, *BACKENDS)
+AGAINST = (*PEERS, *BACKENDS)
+EXAMPLES = f"""suites: {", ".join(SUITES)}; or one of their tables: {", ".join(s for s in SECTIONS if s not in SUITES)}
+
+  fastmlp bench                                          a first impression, in a minute and a half
+  fastmlp bench linear --shapes 64x300x20 --threads 1    a layer of your own: batch x in x out
+  fastmlp bench network --against torch,jax --full --json new.json --html new.html
+  fastmlp bench network --compare old.json               what changed since"""
 
 
 def parse(argv):
     p = argparse.ArgumentParser(
-        prog="python -m fastmlp.bench",
+        prog="fastmlp bench",
         description="Times fastmlp beside other libraries: checked first, in turns, with the same threads.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    p.add_argument("suites", nargs="*", metavar="SUITE", help="what to measure; default: all")
     some = p.add_mutually_exclusive_group()
-    some.add_argument("--quick", action="store_true", help="fewer cases, shorter turns")
-    some.add_argument("--full", action="store_true", help="everything, with torch.compile")
-    p.add_argument(
-        "--compile", action="store_true", help="torch.compile among the peer's ways; seconds for each case"
-    )
-    p.add_argument(
-        "--section",
-        type=_choice(work.SECTIONS),
-        default=list(work.SECTIONS),
-        metavar="A,B",
-        help=f"of {', '.join(work.SECTIONS)}; default: all",
-    )
+    some.add_argument("--quick", action="store_true", help="few cases, short turns, one number of threads; the default")
+    some.add_argument("--full", action="store_true", help="all cases, which takes up to 20 minutes")
+    p.add_argument("--compile", action="store_true", help="torch.compile among torch's ways: seconds for each case")
+    p.add_argument("--shapes", type=_shapes, metavar="AxBxC,...", help="these instead of the table's, where they fit")
     p.add_argument("--dtype", type=_choice(DTYPES), default=list(DTYPES), metavar="A,B", help="of f32, f64")
-    p.add_argument(
-        "--threads",
-        type=_threads,
-        default=_default_threads(),
-        metavar="1,2",
-        help="numbers of threads, one table each; default: 1 and, where there are two CPUs, 2",
-    )
+    p.add_argument("--threads", type=_threads, metavar="1,2", help="numbers of threads; default: 1,2; quick: 2")
     p.add_argument(
         "--against",
         type=_choice(AGAINST),
@@ -53,17 +49,23 @@ def parse(argv):
         metavar="NAME",
         help="fastmlp's backend; default: FASTMLP_BACKEND, else the compiled one",
     )
-    p.add_argument(
-        "--turns",
-        type=int,
-        help="turns of each version, more where the ratio is not precise; default: 9, with --quick 7",
-    )
-    p.add_argument("--json", metavar="FILE", help="write everything to FILE")
+    p.add_argument("--turns", type=_number, metavar="N", help="of each version at least; default 9, quick 5")
+    p.add_argument("--json", type=_new_file, metavar="FILE", help="write everything to FILE")
+    p.add_argument("--html", type=_new_file, metavar="FILE", help="write a page with tables and pictures to FILE")
+    p.add_argument("--compare", type=_saved, metavar="OLD.json", help="say what is faster or slower than in that run")
     args = p.parse_args(argv)
-    args.compile = args.compile or args.full
-    args.turns = args.turns or (7 if args.quick else 9)
+    for name in args.suites:
+        if name not in (*SUITES, *SECTIONS):
+            p.error(f"argument SUITE: unknown {name!r}; known are {', '.join(dict.fromkeys((*SUITES, *SECTIONS)))}")
+    args.quick = not args.full
+    args.sections = sections_of(args.suites)
+    args.threads = args.threads or _default_threads(args.quick)
+    args.turns = args.turns or (5 if args.quick else 9)
+    args.attempts = 1 if args.quick else 3  # at a row that other processes disturb
     args.seconds = 0.010 if args.quick else 0.020  # the length of a turn
-    args.dtype = [DTYPES[d] for d in args.dtype]
+    args.cases = select(args.sections, [DTYPES[d] for d in args.dtype], args.quick, args.shapes)
+    if args.shapes and not args.cases:
+        p.error(f"argument --shapes: none of them fits {', '.join(args.sections)}, whose shapes are as --help shows")
     return args
 
 
@@ -78,15 +80,43 @@ def _choice(known):
     return split
 
 
+def _number(text):
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
 def _threads(text):
-    numbers = [int(n) for n in text.split(",")]
-    if min(numbers) < 1:
-        raise argparse.ArgumentTypeError("expected numbers from 1")
-    return numbers
+    return [_number(n) for n in text.split(",")]
 
 
-def _default_threads():
-    return [1, 2] if environment.usable_cpus() > 1 else [1]
+def _shapes(text):
+    return [tuple(_number(n) for n in shape.split("x")) for shape in text.split(",")]
+
+
+def _new_file(text):
+    """Before minutes are spent on what goes into it."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text!r}")
+    return path
+
+
+def _saved(text):
+    try:
+        return load(text)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise argparse.ArgumentTypeError(f"{text}: not a run that --json saved ({type(e).__name__}: {e})") from None
+
+
+def _default_threads(quick):
+    if environment.usable_cpus() == 1:
+        return [1]
+    return [2] if quick else [1, 2]
 
 
 def main(argv=None):
@@ -100,12 +130,18 @@ def main(argv=None):
         say(["", "interrupted; this is what was measured"])
         status = 130
     except WorkerError as e:
-        print(f"fastmlp.bench: {e}", file=sys.stderr)
+        print(f"fastmlp bench: {e}", file=sys.stderr)
         print("(the NumPy backend can be measured too: --backend numpy)", file=sys.stderr)
-        status = 2
+        return 2
     say(report.target_lines(results))
+    if args.compare:
+        say(compare.lines(args.compare, results))
     if args.json and results.ceilings:
-        save(results, Path(args.json))
+        save(results, args.json)
+    if args.html and results.ceilings:
+        from .page import page
+
+        args.html.write_text(page(results), encoding="utf-8")
     return status
 
 

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from .cases import MIDDLE
 from .check import case_problem
 from .others import Watch
 from .results import BusyRow
-from .work import MIDDLE, Case, expected, inputs
+from .work import Case, expected, inputs
 from .worker import Worker, WorkerError
 
 CASES = [Case("linear", "relu", (128, 784, 256)), Case("network", "Adam", MIDDLE)]

@@ -4,8 +4,9 @@ import contextlib
 import io
 import os
 import platform
+import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from .peers import BACKENDS, PEERS
@@ -16,6 +17,8 @@ def describe():
     return {
         "cpu": _cpu(),
         "cpus": usable_cpus(),
+        "limits": _limits(),
+        "governor": _governor(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "revision": _revision(),
@@ -34,7 +37,51 @@ def of_library(library):
 
         found["backend"] = fastmlp.get_backend()
         found |= _shown(fastmlp.show_config)
+    if library == "numpy":
+        found["blas"] = _blas()
     return found
+
+
+def _blas():
+    """What NumPy was built with."""
+    import numpy as np
+
+    found = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+
+
+MODULES = {"cython": "fastmlp", "numba": "fastmlp"}  # where they are not called as the library is
+
+
+def module_of(library):
+    return MODULES.get(library, library)
+
+
+def installed_mib(library):
+    """MiB of the library's packages on disk, with those that they need; None where none is installed as a package."""
+    names, wanted, total = set(), [PEERS.get(library, "fastmlp")], 0
+    while wanted:
+        name = re.sub(r"[-_.]+", "-", wanted.pop()).lower()
+        with contextlib.suppress(PackageNotFoundError):
+            if name not in names:
+                package = distribution(name)
+                names.add(name)
+                total += _size(package)
+                wanted += [re.match(r"[\w.-]+", r)[0] for r in package.requires or [] if "extra ==" not in r]
+    return total / 2**20 if names else None
+
+
+def _size(package):
+    """Bytes. Of an editable installation, where pip knows no files: of what lies beside the module."""
+    name = package.metadata["Name"]
+    if name == "fastmlp" and "__editable__" in "".join(map(str, package.files or [])):
+        import fastmlp
+        from fastmlp import kernels
+
+        folders = [Path(module.__file__).parent for module in (fastmlp, kernels)]
+        files = [f for folder in folders for f in folder.rglob("*") if f.suffix in (".py", ".so", ".pyd", ".pxd")]
+        return sum(f.stat().st_size for f in files)
+    return sum(Path(f.locate()).stat().st_size for f in package.files or [] if Path(f.locate()).is_file())
 
 
 def _shown(show_config):
@@ -61,6 +108,26 @@ def common_cpus(threads):
     if threads > 1 or not hasattr(os, "sched_getaffinity"):
         return None
     return [max(os.sched_getaffinity(0))]
+
+
+def _limits():
+    """What a container allows: CPUs and memory, as cgroups say it; None where there are none."""
+    root = Path("/sys/fs/cgroup")
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (root / "cpu.max").read_text().split()
+        if quota != "max":
+            found.append(f"{int(quota) / int(period):g} CPUs")
+    with contextlib.suppress(OSError, ValueError):
+        found.append(f"{int((root / 'memory.max').read_text()) / 2**30:.1f} GiB")
+    return ", ".join(found) or None
+
+
+def _governor():
+    """How the clock of the first CPU is set; None where the system does not show it."""
+    with contextlib.suppress(OSError):
+        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+    return None
 
 
 def load_average():

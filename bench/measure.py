@@ -9,21 +9,22 @@ from .results import Ceiling, Row
 from .work import Case, expected, inputs
 from .worker import Worker, WorkerError
 
-ATTEMPTS = 3  # a row that other processes disturbed is timed again
 MOST = 3  # times the turns asked for: what a row gets whose ratio is not precise
 PEAK = "FMA peak"  # timed in the same turns: a call is 10⁹ operations
 
 
-def measure(case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceiling, turns, seconds, compiled):
+def measure(case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceiling, turns, seconds, compiled, attempts=1
+):
     """The row of `case` for fastmlp against `peer`, by their names in `workers`.
 
-    turns, seconds: how many turns of what length. compiled: torch.compile too. What goes wrong is in the row,
+    turns, seconds: how many turns of what length. compiled: torch.compile too. attempts: how often a row is timed that
+    other processes disturb. What goes wrong is in the row,
     unless it is fastmlp's own worker that cannot be had: WorkerError.
     """
     row = Row(case.section, case.kernel, case.shape, case.dtype, ceiling.threads, peer)
     ours = workers["fastmlp"]
     try:
-        row.problem = _fill(row, case, (ours, workers[peer]), ceiling, turns, seconds, compiled)
+        row.problem = _fill(row, case, (ours, workers[peer]), ceiling, turns, seconds, compiled, attempts)
     except WorkerError as e:
         row.problem = str(e)
     if row.ratio:
@@ -31,7 +32,7 @@ def measure(case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceili
     return row
 
 
-def _fill(row, case, pair, ceiling, turns, seconds, compiled):
+def _fill(row, case, pair, ceiling, turns, seconds, compiled, attempts):
     """Puts times and ratio into the row. -> why that was not possible, or None"""
     want = expected(case, inputs(case))
     batches = {}
@@ -43,18 +44,18 @@ def _fill(row, case, pair, ceiling, turns, seconds, compiled):
     del want  # up to hundreds of megabytes that nobody needs any more
     if case.flops is not None and ceiling.fma_gflops:
         batches[PEAK] = lambda calls: calls / pair[0].fma_peak(case.dtype)
-    _time(row, pair, batches, turns, seconds)
+    _time(row, pair, batches, turns, seconds, attempts)
     return None
 
 
-def _time(row, pair, batches, turns, seconds):
+def _time(row, pair, batches, turns, seconds, attempts):
     """Times of all versions and their ratio into the row, once all of them are there.
 
     Whether all is repeated is decided by what others did. A ratio that the first turns leave imprecise gets MOST
     times as many, all of them: to look again after each, and stop when the interval happens to be narrow, would
     choose the lucky ones.
     """
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         watch = Watch(pair)
         timed = timing.Turns(batches, seconds)
         timed.take(turns)

@@ -15,7 +15,7 @@ eagerly, and that is its one way.
 import torch
 import torch.nn.functional as F
 
-from .peers import Arrays, Version, as_people_write_it
+from .peers import Arrays, Trainer, Version, as_people_write_it
 from .programs import chain
 from .work import FUSED, Case
 
@@ -28,6 +28,9 @@ def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
         found = as_people_write_it(torch, case, a, "eager")
         found += as_people_write_it(torch, case, a, "fused Adam", fused=True)
         return found + (as_people_write_it(torch, case, a, "compile", compiled=True, fused=True) if compiled else [])
+    if case.section == "optim":
+        ways = {"for each": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+        return [way for name, options in ways.items() for way in as_people_write_it(torch, case, a, name, **options)]
     if case.section in ("step", "eager"):
         options = {"fused": True} if case.kernel == FUSED else {}
         return as_people_write_it(torch, case, a, "eager", **options)
@@ -185,3 +188,25 @@ def _loss(case, t):
 
     found = [Version("autograd", autograd), _inference("by hand", lambda: by_hand(x, target))]
     return found, by_hand, (x, target)
+
+
+def trainer(shape, a: Arrays, x, labels, lr: float) -> Trainer:
+    model = chain(torch, shape, a)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    x, labels = torch.from_numpy(x), torch.from_numpy(labels)
+
+    def epoch(number, order):
+        total, batches = 0.0, torch.from_numpy(order).split(shape[0])
+        for some in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x[some]), labels[some])
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        return total / len(batches)
+
+    def scores(x):
+        with torch.inference_mode():
+            return model(torch.from_numpy(x)).numpy()
+
+    return Trainer("eager, fused Adam", epoch, scores)

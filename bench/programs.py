@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 Call = Callable[[], Any]
+LR, MOMENTUM = 1e-3, 0.9  # of optimizers that are timed alone
 
 
 def training_step(library: Any, shape: tuple[int, ...], a: dict[str, np.ndarray], **adam: Any) -> tuple[Call, Call]:
@@ -113,6 +114,25 @@ def network_step(
         return loss, *[np.asarray(s["exp_avg"]) / a["x"].dtype.type(1 - 0.9 ** int(s["step"])) for s in kept]
 
     return step, checked
+
+
+def optimizer_step(library: Any, name: str, a: dict[str, np.ndarray], **options: Any) -> tuple[Call, Call]:
+    """A step of SGD with momentum, or of Adam, for parameters whose gradients are there; the first step of another such
+    optimizer, which gives the parameters. a: each parameter, and "d" and its name: its gradient."""
+
+    def start():
+        params = [library.nn.Parameter(library.tensor(v)) for name, v in a.items() if f"d{name}" in a]
+        for p, g in zip(params, (v for name, v in a.items() if f"d{name}" not in a)):
+            p.grad = library.tensor(g)
+        known = {"lr": LR, "momentum": MOMENTUM} if name == "SGD" else {"lr": LR}
+        return params, getattr(library.optim, name)(params, **known, **options).step
+
+    def checked():
+        params, step = start()
+        step()
+        return tuple(p.detach() for p in params)
+
+    return start()[1], checked
 
 
 OPERATIONS = ("add", "mul", "number", "relu", "sigmoid", "exp", "sum", "matmul", "index")

@@ -1,9 +1,14 @@
 """The results as plain text for a console. Every function gives lines; printing is the caller's."""
 
-from .results import LOSING, BusyRow, Ceiling, Results, Row, geometric_mean, worst
+from statistics import median
+
+from .cases import CASES
+from .results import LOSING, BusyRow, Ceiling, ColdRow, Results, Row, TrainingRow, geometric_mean, worst
 from .targets import verdicts
 from .timing import NOISY, PRECISE
-from .work import CASES
+from .training import AIM
+
+LONGEST = max(len("x".join(map(str, case.shape))) for case in CASES)
 
 WHAT = {
     "linear": "fused linear forward: act(x wᵀ + b), shape m x k x n",
@@ -11,6 +16,7 @@ WHAT = {
     "softmax": "softmax and log_softmax, shape rows x classes",
     "cross_entropy": "cross-entropy, loss and gradient, shape rows x classes",
     "loss": "losses of single elements, loss and gradient, shape elements",
+    "optim": "an optimizer's step over all parameters of a network, shape in x hidden ... x out",
     "tiny": "a tiny call as people write it, shape m x k x n",
     "step": "a training step as people write it, torch run eagerly, shape batch x in x hidden x hidden x out",
     "network": "a training step of a compiled network, shape batch x in x hidden ... x out",
@@ -38,7 +44,8 @@ def threads_text(threads: int) -> str:
 def environment_lines(results: Results) -> list[str]:
     e = results.environment
     lines = [
-        f"cpu         {e['cpu']}, {e['cpus']} CPUs usable",
+        f"cpu         {e['cpu']}, {e['cpus']} CPUs usable"
+        + "".join(f", {name} {e[name]}" for name in ("limits", "governor") if e.get(name)),
         f"system      {e['system']}, Python {e['python']}",
         f"revision    {e['revision'] or 'unknown: not run from a git checkout'}",
         f"load        {e['load_average']} at the start" + (" (busy: expect noise)" if _is_busy(e) else ""),
@@ -80,7 +87,7 @@ def table_heading(row: Row) -> list[str]:
 def _first_columns(section: str, shape: str, kernel: str) -> str:
     """As wide as the longest kernel of the section needs."""
     width = max((len(case.kernel) for case in CASES if case.section == section), default=0)
-    return f"  {shape:<17}{kernel:<{width + 2}}"
+    return f"  {shape:<{LONGEST + 2}}{kernel:<{width + 2}}"
 
 
 def row_lines(row: Row) -> list[str]:
@@ -151,6 +158,39 @@ def busy_lines(rows: list[BusyRow]) -> list[str]:
         if row.disturbed:
             line += f"  DISTURBED: others took {100 * row.others:.0f} % of the machine while it was quiet"
         lines.append(line)
+    return lines
+
+
+def training_lines(rows: list[TrainingRow]) -> list[str]:
+    first = rows[0]
+    lines = [
+        "",
+        f"training {shape_text(first.shape)} on {first.data} until {100 * AIM:.0f} % of the test are right, "
+        f"{threads_text(first.threads)}",
+        f"  {'':<10}{'time':>9}{'± %':>5}{'epochs':>8}{'loss':>9}{'right':>8}{'rows/s':>10}"
+        f"{'first epoch':>13}{'peak memory':>13}  way",
+    ]
+    for row in rows:
+        if row.problem:
+            lines.append(f"  {row.library:<10} NOT TIMED: {row.problem}")
+            continue
+        line = f"  {row.library:<10}{duration(row.times.median):>9}{100 * row.times.spread:>5.0f}{row.epochs:>8}"
+        line += f"{row.loss:>9.4f}{100 * row.accuracy:>6.1f} %{row.rows_per_second:>10.3g}"
+        memory = "-" if row.peak_mib is None else f"{row.peak_mib:.0f} MiB"
+        line += f"{duration(row.first):>13}{memory:>13}  {row.version}"
+        lines.append(line + "  DISTURBED" * row.disturbed)
+    return lines
+
+
+def cold_lines(rows: list[ColdRow]) -> list[str]:
+    lines = ["", f"cold: import; first {rows[0].step}, with what is compiled for it; size of all packages"]
+    for row in rows:
+        if row.problem:
+            lines.append(f"  {row.library:<12} NOT MEASURED: {row.problem}")
+            continue
+        step = duration(median(row.first_steps)) if row.first_steps else "-"
+        size = "-" if row.installed_mib is None else f"{row.installed_mib:.0f} MiB"
+        lines.append(f"  {row.library:<12} import {duration(median(row.imports)):>8}   step {step:>8}   {size:>9}")
     return lines
 
 

@@ -5,10 +5,13 @@ Rows are kept and printed as they come, so that an interrupted run has what it h
 
 from itertools import groupby
 
-from . import busy, ceilings, environment, report, work
+from . import busy, ceilings, cold, environment, race, report
+from .cases import SECTIONS
 from .measure import MOST, measure
+from .progress import progress
 from .results import Ceiling
-from .worker import Worker, WorkerError
+from .training import TASKS
+from .worker import WorkerError, Workers
 
 
 def say(lines):
@@ -16,55 +19,52 @@ def say(lines):
         print(line, flush=True)
 
 
-class Workers:
-    """The processes of one number of threads; one that has died is started again when it is next needed."""
-
-    def __init__(self, threads, backend):
-        self._config = (threads, backend, environment.common_cpus(threads))
-        self._running = {}
-
-    def __getitem__(self, library):
-        worker = self._running.get(library)
-        if worker is None or not worker.alive:
-            worker = self._running[library] = Worker(library, *self._config)
-        return worker
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for worker in self._running.values():
-            worker.close()
-
-
 def run(args, results):
     """Measures what `args` asks for into `results` and prints it. WorkerError: fastmlp cannot be used."""
     results.options = {"quick": args.quick, "compiled": args.compile, "turns": args.turns, "most": MOST}
     results.environment = environment.describe()
-    cases = work.select(args.section, args.dtype, args.quick)
-    wanted = {case: args.against or case.peers for case in cases}
+    wanted = {case: args.against or case.peers for case in args.cases}
     for threads in args.threads:
         with Workers(threads, args.backend) as workers:
-            _introduce(workers, results, {peer for peers in wanted.values() for peer in peers})
+            _introduce(workers, results, _peers(wanted, args))
             if threads == args.threads[0]:
                 say(report.environment_lines(results))
             ceiling = Ceiling(threads, workers["fastmlp"].fma_peaks(), ceilings.copy_bandwidth(threads))
             results.ceilings.append(ceiling)
             say(["", report.ceiling_line(ceiling)])
             _measure_all(wanted, workers, ceiling, args, results)
-    if "busy" in args.section:
-        for case in busy.CASES:
-            rows = busy.measure(
-                case,
-                ["fastmlp", *(args.against or ["torch"])],
-                args.backend,
-                rounds=3 if args.quick else 7,
-                seconds=0.15 if args.quick else 0.4,
-            )
-            results.busy += rows
-            say(report.busy_lines(rows))
+    if not args.shapes:  # the others have their own
+        _measure_the_rest(args, results)
     results.environment["load_average_at_end"] = environment.load_average()
     results.complete = True
+
+
+def _measure_the_rest(args, results):
+    """What is not a table of cases."""
+
+    def with_peers(known):
+        return ["fastmlp", *(p for p in args.against or known if p in known and p not in results.missing)]
+
+    if "training" in args.sections:
+        for task in (t for t in TASKS if t.quick or not args.quick):
+            for threads in args.threads:
+                rows = race.measure(task, with_peers(race.LIBRARIES), threads, args.backend, rounds=3)
+                results.training += rows
+                say(report.training_lines(rows))
+    if "cold" in args.sections:
+        results.cold = cold.measure(with_peers(cold.LIBRARIES), args.threads[-1], args.backend, 1 if args.quick else 5)
+        say(report.cold_lines(results.cold))
+    if "busy" in args.sections and not args.quick:
+        for case in busy.CASES:
+            rows = busy.measure(case, with_peers(("torch",)), args.backend, rounds=7, seconds=0.4)
+            results.busy += rows
+            say(report.busy_lines(rows))
+
+
+def _peers(wanted, args):
+    """All that the run may need."""
+    whole = (*race.LIBRARIES * ("training" in args.sections), *cold.LIBRARIES * ("cold" in args.sections))
+    return {peer for peers in wanted.values() for peer in peers} | set(args.against or whole)
 
 
 def _introduce(workers, results, peers):
@@ -83,18 +83,20 @@ def _measure_all(wanted, workers, ceiling, args, results):
 
     def table(pair):
         case, peer = pair
-        return work.SECTIONS.index(case.section), case.dtype, peer
+        return SECTIONS.index(case.section), case.dtype, peer
 
-    for _, group in groupby(sorted(pairs, key=table), key=table):
-        _measure_table(list(group), workers, ceiling, args, results)
+    with progress(len(pairs)) as begin:
+        for _, group in groupby(sorted(pairs, key=table), key=table):
+            _measure_table(list(group), workers, ceiling, args, results, begin)
 
 
-def _measure_table(pairs, workers, ceiling, args, results):
+def _measure_table(pairs, workers, ceiling, args, results, begin):
     """Each row is printed as it comes; the summary below them comes even if the rest is interrupted."""
     rows = []
     try:
         for case, peer in pairs:
-            row = measure(case, peer, workers, ceiling, args.turns, args.seconds, args.compile)
+            begin(f"{case.name} against {peer}")
+            row = measure(case, peer, workers, ceiling, args.turns, args.seconds, args.compile, args.attempts)
             if not rows:
                 say(report.table_heading(row))
             rows.append(row)

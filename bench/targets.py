@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .cases import ARTICLE, CLASSES, MIDDLE, NETWORKS, OUT_OF_CACHE, PREDICTIONS
 from .results import Results, Row, geometric_mean, worst
-from .work import ARTICLE, AS_WRITTEN, CLASSES, MIDDLE, NETWORKS, OUT_OF_CACHE, PREDICTIONS
+from .work import AS_WRITTEN
 
 
 @dataclass(frozen=True)

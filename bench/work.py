@@ -1,4 +1,4 @@
-"""The table of work: which cases are measured, what goes in, and what must come out.
+"""What a case is: what goes in, and what must come out. Which ones there are: cases.py.
 
 A case is small and goes to the workers by value; each of them makes the same inputs from it.
 
@@ -8,6 +8,7 @@ A case is small and goes to the workers by value; each of them makes the same in
     cross_entropy  logits (m, n), labels (m,) -> loss (), dlogits (m, n)                 shape (m, n)
     loss           input, target (n,) -> loss (), dinput (n,): a loss of single elements     shape (n,)
     tiny           as linear, written as people write it, without out=                   shape (m, k, n)
+    optim          parameters and gradients of a network -> the parameters after a step      shape (k, ..., n)
     step           x, y, parameters -> loss (), gradients of the parameters: see programs.py    shape (m, k, ..., n)
     network        the same for a compiled network                                       shape (m, k, ..., n)
     predict        x, parameters -> the network's output (m, n)                          shape (m, k, ..., n)
@@ -16,6 +17,7 @@ A case is small and goes to the workers by value; each of them makes the same in
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,7 +25,9 @@ import numpy as np
 
 from fastmlp import ops
 
-from .programs import OPERATIONS, operation
+from .programs import LR, MOMENTUM, operation
+
+AS_WRITTEN, FUSED = "Adam", "Adam, fused"  # torch's, by default and with fused=True; fastmlp has one Adam
 
 
 @dataclass(frozen=True)
@@ -57,132 +61,23 @@ class Case:
     @property
     def bytes(self) -> int | None:
         """What must be read and written at least, where that is one array in and one out."""
-        if self.section not in ("softmax", "cross_entropy"):
-            return None
-        return 2 * int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        size = np.dtype(self.dtype).itemsize
+        if self.section == "optim":  # parameters, their averages: read and written; gradients: read
+            return (5 if self.kernel == "SGD" else 7) * size * sum((k + 1) * n for k, n in pairwise(self.shape))
+        return 2 * int(np.prod(self.shape)) * size if self.section in ("softmax", "cross_entropy") else None
 
     @property
     def depth(self) -> int:
         """How many terms the longest sum has."""
         if self.section == "backward":
             return max(self.shape)
+        if self.section == "optim":
+            return 4  # terms of an update
         if self.section in ("step", "network", "predict"):
             return sum(self.shape)  # the sums of all layers, one after the other
         if self.section in ("cross_entropy", "loss", "eager", "classes"):
             return int(np.prod(self.shape))
         return self.shape[1]
-
-
-# "busy" is in busy.py
-SECTIONS = (
-    *("linear", "backward", "softmax", "cross_entropy", "loss", "tiny"),
-    *("step", "network", "predict", "classes", "eager", "busy"),
-)
-
-# (m, k, n) and whether `--quick` runs it
-LINEAR = [
-    # a single row
-    ((1, 10, 64), True),
-    ((1, 784, 256), True),
-    ((1, 1024, 1024), False),
-    ((1, 4096, 4096), False),
-    # a few rows
-    ((8, 512, 512), False),
-    ((32, 1024, 1024), False),
-    # the article's network, 10-64-32-1, a batch of 100
-    ((100, 10, 64), True),
-    ((100, 64, 32), True),
-    ((100, 32, 1), True),
-    # 784-256-128-10, a batch of 128
-    ((128, 784, 256), True),
-    ((128, 256, 128), True),
-    ((128, 128, 10), True),
-    # nothing divides anything
-    ((127, 333, 77), False),
-    # squares
-    ((64, 64, 64), False),
-    ((128, 128, 128), False),
-    ((256, 256, 256), True),
-    ((512, 512, 512), False),
-    ((1024, 1024, 1024), False),
-    # few outputs
-    ((256, 1024, 1), False),
-    ((1024, 512, 10), False),
-    # few inputs
-    ((1024, 4, 128), False),
-    ((4096, 2, 64), False),
-    # many rows, narrow
-    ((10000, 32, 16), True),
-    ((10000, 4, 32), False),
-    # large
-    ((512, 1024, 1024), True),
-    ((512, 4096, 4096), False),
-]
-
-LINEAR_F64 = [
-    (1, 784, 256),
-    (100, 10, 64),
-    (128, 784, 256),
-    (128, 128, 10),
-    (127, 333, 77),
-    (256, 256, 256),
-    (10000, 32, 16),
-    (512, 1024, 1024),
-]
-
-# (rows, classes). 16384 x 1024 is 64 MiB in and 64 MiB out: in no cache of the machines that we know.
-OUT_OF_CACHE = (16384, 1024)
-SOFTMAX = [
-    ((128, 10), True),
-    ((128, 1000), True),
-    ((1024, 1000), True),
-    ((8192, 1000), False),
-    (OUT_OF_CACHE, True),
-]
-CROSS_ENTROPY = [((128, 10), True), ((1024, 1000), True), ((256, 50257), False)]
-
-LOSSES = ("mse_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-LOSS_SIZES = [((100,), True), ((100_000,), True), ((10_000_000,), False)]
-
-ARTICLE = (100, 10, 64, 32, 1)
-DIGITS = (64, 64, 128, 64, 10)
-AS_WRITTEN, FUSED = "Adam", "Adam, fused"  # torch's, by default and with fused=True; fastmlp has one Adam
-STEPS = [(ARTICLE, AS_WRITTEN, True), (ARTICLE, FUSED, False), (DIGITS, AS_WRITTEN, False), (DIGITS, FUSED, False)]
-NETWORKS = [
-    ARTICLE,
-    (10000, 4, 32, 16, 4),
-    (128, 784, 256, 128, 10),
-    (128, 784, 512, 256, 10),
-    (256, 1024, 1024, 1024, 1024, 10),
-    (512, 4096, 4096, 4096, 10),
-]
-MIDDLE = NETWORKS[2]
-PREDICTIONS = [(1, *ARTICLE[1:]), MIDDLE]
-CLASSES = (1024, 1024, 50257)
-QUICK_OPERATIONS = ("add", "sigmoid")
-
-CASES = [
-    *(Case("linear", act, shape, quick=q) for shape, q in LINEAR for act in ("relu", "gelu", "tanh")),
-    *(Case("linear", "relu", shape, "float64", quick=shape == (128, 784, 256)) for shape in LINEAR_F64),
-    *(Case("backward", "relu", shape, quick=q) for shape, q in LINEAR),
-    *(Case("softmax", kernel, shape, quick=q) for kernel in ("softmax", "log_softmax") for shape, q in SOFTMAX),
-    *(Case("cross_entropy", "labels", shape, quick=q) for shape, q in CROSS_ENTROPY),
-    *(Case("loss", kernel, size, quick=q) for size, q in LOSS_SIZES for kernel in LOSSES),
-    Case("tiny", "relu", (1, 10, 64), quick=True, peers=("torch", "numpy")),
-    *(Case("step", kernel, shape, quick=q) for shape, kernel, q in STEPS),
-    *(Case("network", "Adam", s, quick=s == ARTICLE, peers=("torch", "jax", "sklearn")) for s in NETWORKS),
-    *(
-        Case("predict", "relu", s, quick=s[0] == 1, peers=("onnxruntime", "torch", "jax", "sklearn"))
-        for s in PREDICTIONS
-    ),
-    Case("classes", "labels", CLASSES, peers=("torch", "jax")),
-    *(Case("eager", k, (3, 4), quick=k in QUICK_OPERATIONS, peers=("torch", "numpy")) for k in OPERATIONS),
-]
-
-
-def select(sections: list[str], dtypes: list[str], quick: bool = False) -> list[Case]:
-    """The cases of these sections and dtypes, in the order of the table."""
-    return [c for c in CASES if c.section in sections and c.dtype in dtypes and (c.quick or not quick)]
 
 
 def inputs(case: Case) -> dict[str, np.ndarray]:
@@ -198,6 +93,9 @@ def inputs(case: Case) -> dict[str, np.ndarray]:
         return {name: rng.standard_normal(case.shape, case.dtype) for name in ("a", "b")}
     if case.section in ("step", "network", "predict"):
         return _step_inputs(rng, case)
+    if case.section == "optim":
+        a = layers(rng, case.shape, case.dtype)
+        return a | {f"d{name}": rng.standard_normal(v.shape, case.dtype) for name, v in a.items()}
     m, k, n = case.shape
     x = rng.standard_normal((m, k), case.dtype)
     w, b = _layer(rng, k, n, case.dtype)
@@ -222,9 +120,14 @@ def _step_inputs(rng: np.random.Generator, case: Case) -> dict[str, np.ndarray]:
     m, *sizes = case.shape
     outputs = sizes[-1]
     y = rng.integers(0, 2, (m, 1)).astype(case.dtype) if outputs == 1 else rng.integers(0, outputs, m)
-    a = {"x": rng.standard_normal((m, sizes[0]), case.dtype), "y": y}
+    return {"x": rng.standard_normal((m, sizes[0]), case.dtype), "y": y} | layers(rng, sizes, case.dtype)
+
+
+def layers(rng: np.random.Generator, sizes: Sequence[int], dtype: str) -> dict[str, np.ndarray]:
+    """fc1.weight, fc1.bias, fc2.weight, ... of a network of these sizes."""
+    a = {}
     for number, (k, n) in enumerate(pairwise(sizes), 1):
-        a[f"fc{number}.weight"], a[f"fc{number}.bias"] = _layer(rng, k, n, case.dtype)
+        a[f"fc{number}.weight"], a[f"fc{number}.bias"] = _layer(rng, k, n, dtype)
     return a
 
 
@@ -246,6 +149,8 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
     with_numpy = {"backend": "numpy"}
     if case.section == "eager":
         return [np.asarray(operation(np, case.kernel, d["a"], d["b"])())]
+    if case.section == "optim":
+        return _optimized(case.kernel, d)
     if case.section in ("step", "network"):
         return _step_expected(d, len(case.shape) - 2)
     if case.section == "predict":
@@ -264,6 +169,17 @@ def expected(case: Case, a: dict[str, np.ndarray]) -> list[np.ndarray]:
     else:
         loss, gradient = ops.cross_entropy(d["x"], d["labels"], **with_numpy)
     return [np.asarray(loss), gradient]
+
+
+def _optimized(name: str, d: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The parameters after the first step."""
+    params, grads = ([v for key, v in d.items() if key.startswith("d") is gradient] for gradient in (False, True))
+    averages = [[np.zeros_like(p) for p in params] for _ in range(2)]
+    if name == "SGD":
+        ops.sgd(params, grads, averages[0], lr=LR, momentum=MOMENTUM, first=True, backend="numpy")
+    else:
+        ops.adam(params, grads, *averages, step=1, lr=LR, backend="numpy")
+    return params
 
 
 def _forward(d: dict[str, np.ndarray], layers: int) -> tuple[np.ndarray, list[tuple]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fastmlp import ops
 
-from . import ceilings, environment, timing, work
+from . import ceilings, environment, timing, training, work
 from .peers import BACKENDS, use_threads, versions
 
 
@@ -46,7 +46,7 @@ class Worker:
             [sys.executable, "-P", "-m", "fastmlp.bench.worker", json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(threads),
+            env=environment_of_threads(threads),
         )
         try:
             self._receive()  # the library is imported, or it says why not
@@ -95,7 +95,28 @@ class Worker:
         return answer
 
 
-def _environment(threads):
+class Workers:
+    """The processes of one number of threads; one that has died is started again when it is next needed."""
+
+    def __init__(self, threads, backend):
+        self._config = (threads, backend, environment.common_cpus(threads))
+        self._running = {}
+
+    def __getitem__(self, library):
+        worker = self._running.get(library)
+        if worker is None or not worker.alive:
+            worker = self._running[library] = Worker(library, *self._config)
+        return worker
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self._running.values():
+            worker.close()
+
+
+def environment_of_threads(threads):
     """The parent's environment, its import path, and the number of threads for every library that reads it."""
     env = dict(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path)
@@ -153,6 +174,36 @@ class Bench:
         wait_until_idle()
         return seconds
 
+    def first_call(self, case):
+        """Seconds that the first way takes to be made and called once; None where there is none."""
+        a = work.inputs(case)
+        begin = time.perf_counter()
+        ways = versions(self.library, case, a)
+        if not ways:
+            return None
+        with ways[0].context():
+            ways[0].call()
+        return time.perf_counter() - begin
+
+    def train(self, task, folder):
+        """See training.train."""
+
+        def seconds_of(call):
+            begin = time.perf_counter()
+            result = call()
+            return result, time.perf_counter() - begin
+
+        found = training.train(self.library, task, folder, seconds_of)
+        wait_until_idle()
+        return found
+
+    def peak_mib(self):
+        """The most memory that this process has had; None where the system does not tell."""
+        return memory_mib("VmHWM")
+
+    def installed_mib(self):
+        return environment.installed_mib(self.library)
+
     def extra_mib(self, name):
         """MiB of memory that a call takes at its peak beyond what it gives. None where the system does not tell."""
         version = self.versions[name]
@@ -194,12 +245,21 @@ def peak_and_present_mib(call):
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
         result = call()
+    except OSError:
+        return None
+    seen = memory_mib("VmHWM"), memory_mib("VmRSS")
+    del result
+    return seen
+
+
+def memory_mib(name):
+    """A line of /proc/self/status; None without Linux."""
+    try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    del result
     sizes = dict(line.split(":", 1) for line in lines)
-    return tuple(int(sizes[name].split()[0]) / 1024 for name in ("VmHWM", "VmRSS"))
+    return int(sizes[name].split()[0]) / 1024
 
 
 def _one_line(e):

@@ -12,7 +12,7 @@ import pytest
 
 import fastmlp
 from fastmlp import use_backend
-from fastmlp.bench import check, peers, programs, timing, work
+from fastmlp.bench import cases, check, peer_numpy, peers, programs, timing, work
 from fastmlp.bench.timing import Times
 from fastmlp.bench.worker import peak_and_present_mib
 
@@ -171,18 +171,18 @@ def small(case):
 
 
 def test_the_table_holds_what_it_should():
-    shapes = {c.shape for c in work.CASES if (c.section, c.dtype) == ("linear", "float32")}
+    shapes = {c.shape for c in cases.CASES if (c.section, c.dtype) == ("linear", "float32")}
     assert len(shapes) >= 24 and {(1, 10, 64), (512, 1024, 1024), (512, 4096, 4096)} <= shapes
-    assert {c.shape for c in work.CASES if c.section == "backward"} == shapes
-    assert len({c.name for c in work.CASES}) == len(work.CASES)
-    quick = work.select(list(work.SECTIONS), ["float32", "float64"], quick=True)
-    assert 0 < len(quick) < len(work.CASES)
-    assert {c.section for c in quick} == set(work.SECTIONS) - {"busy", "classes"}
-    assert {c.dtype for c in work.select(["linear"], ["float64"])} == {"float64"}
+    assert {c.shape for c in cases.CASES if c.section == "backward"} == shapes
+    assert len({c.name for c in cases.CASES}) == len(cases.CASES)
+    quick = cases.select(list(cases.SECTIONS), ["float32", "float64"], quick=True)
+    assert 0 < len(quick) < len(cases.CASES)
+    assert {c.section for c in quick} == set(cases.SECTIONS) - {"busy", "classes", "training", "cold"}
+    assert {c.dtype for c in cases.select(["linear"], ["float64"])} == {"float64"}
 
 
 def test_inputs_are_the_same_in_every_process():
-    case = work.CASES[0]
+    case = cases.CASES[0]
     first, second = work.inputs(case), work.inputs(case)
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert not np.array_equal(work.inputs(replace(case, kernel="gelu"))["x"], first["x"])
@@ -197,7 +197,7 @@ def test_the_sign_of_every_unit_is_certain(shape):
     assert np.abs(a["w"]).mean() > 0.4 * shape[1] ** -0.5  # still the weights of a layer
 
 
-@pytest.mark.parametrize("case", work.select(["step"], ["float32"]), ids=lambda c: c.name)
+@pytest.mark.parametrize("case", cases.select(["step"], ["float32"]), ids=lambda c: c.name)
 def test_the_signs_of_a_step_are_certain(case):
     """No z of a relu is so near 0 that the rounding of some library could switch a unit on."""
     a = {name: v.astype(np.float64) for name, v in work.inputs(case).items()}
@@ -217,7 +217,7 @@ def test_a_step_leaves_the_parameters_where_they_are():
     assert loss == np.float32(first) and [g.shape for g in gradients] == [(3, 4), (3,), (2, 3), (2,), (1, 2), (1,)]
 
 
-WRITTEN = [c for c in work.CASES if c.section in ("step", "eager")]
+WRITTEN = [c for c in cases.CASES if c.section in ("step", "eager")]
 
 
 @pytest.mark.parametrize("case", WRITTEN, ids=lambda c: c.name)
@@ -231,12 +231,12 @@ def test_what_people_write_is_the_same_in_torch(case):
         assert check.problem(version.results(), work.expected(case, a), case.dtype, case.depth) is None
 
 
-@pytest.mark.parametrize("case", [c for c in work.CASES if small(c)], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [c for c in cases.CASES if small(c)], ids=lambda c: c.name)
 def test_every_way_to_do_a_case_is_right(case):
     a = work.inputs(case)
     want = work.expected(case, a)
     ways = peers.versions("fastmlp", case, a) + peers.versions("numpy", case, a)
-    assert len(ways) == (1 if case.kernel in peers.NOT_IN_NUMPY else 2)
+    assert len(ways) == (1 if case.kernel in peer_numpy.NOT_IN_NUMPY else 2)
     for version in ways:
         with use_backend("numpy"):
             got = version.results()
@@ -249,11 +249,13 @@ SMALL = [
     work.Case("predict", "relu", (7, 5, 4, 1)),
     work.Case("predict", "relu", (1, 5, 4, 3)),
     work.Case("classes", "labels", (7, 5, 9)),
+    work.Case("optim", "SGD", (5, 4, 3)),
+    work.Case("optim", "Adam", (5, 4, 3)),
 ]
 
 
 @pytest.mark.parametrize("case", SMALL, ids=lambda c: c.name)
-@pytest.mark.parametrize("peer", ["numpy", *peers.PEERS])
+@pytest.mark.parametrize("peer", peers.PEERS)
 def test_what_peers_do_with_networks_is_right(peer, case, monkeypatch):
     if peer != "numpy":
         pytest.importorskip(peer)
