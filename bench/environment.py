@@ -147,9 +147,7 @@ def _revision():
     """The git revision that this file belongs to, "-dirty" if it was changed since; None outside a checkout."""
     here = Path(__file__).resolve()
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        _git(
-            here, "ls-files", "--error-unmatch", here.name
-        )  # an installed copy may lie in a stranger's checkout
+        _git(here, "ls-files", "--error-unmatch", here.name)  # an installed copy may lie in a stranger's checkout
         return _git(here, "describe", "--always", "--dirty")
     return None
 

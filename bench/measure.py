@@ -13,7 +13,8 @@ MOST = 3  # times the turns asked for: what a row gets whose ratio is not precis
 PEAK = "FMA peak"  # timed in the same turns: a call is 10⁹ operations
 
 
-def measure(case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceiling, turns, seconds, compiled, attempts=1
+def measure(
+    case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceiling, turns, seconds, compiled, attempts=1
 ):
     """The row of `case` for fastmlp against `peer`, by their names in `workers`.
 

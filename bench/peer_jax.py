@@ -4,7 +4,6 @@ A step gives the old parameters away (donated buffers), so that XLA may update t
 number, as everybody's is. XLA takes as many threads as the process may use CPUs.
 """
 
-
 from functools import partial
 
 import jax

@@ -26,9 +26,7 @@ def _model(shape: tuple[int, ...], a: Arrays) -> MLPClassifier:
     """With the weights of a, and no step made yet."""
     batch, inputs, *hidden, outputs = shape
     classes = np.arange(max(outputs, 2))
-    model = MLPClassifier(
-        hidden, solver="adam", alpha=0.0, batch_size=batch, learning_rate_init=NO_STEP, shuffle=False
-    )
+    model = MLPClassifier(hidden, solver="adam", alpha=0.0, batch_size=batch, learning_rate_init=NO_STEP, shuffle=False)
     y = np.resize(classes, batch)  # each of them, where there is room
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a batch_size larger than the sample

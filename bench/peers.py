@@ -71,9 +71,7 @@ class Trainer:
     scores: Callable[[np.ndarray], Any]
 
 
-def trainer(
-    library: str, shape: tuple[int, ...], a: Arrays, x: np.ndarray, labels: np.ndarray, lr: float
-) -> Trainer:
+def trainer(library: str, shape: tuple[int, ...], a: Arrays, x: np.ndarray, labels: np.ndarray, lr: float) -> Trainer:
     """A network with the weights of a, at the start of its training by Adam. shape: batch x in x hidden ... x out"""
     return _module(library).trainer(shape, a, x, labels, lr)
 

@@ -129,14 +129,10 @@ def table_summary(rows: list[Row]) -> list[str]:
         lines.append(f"  losing (below {LOSING}x): {names}")
     noisy = sum(row.noisy for row in timed)
     if noisy:
-        lines.append(
-            f"  {noisy} of {len(timed)} rows are noisy (quartiles more than {100 * NOISY:.0f} % apart)"
-        )
+        lines.append(f"  {noisy} of {len(timed)} rows are noisy (quartiles more than {100 * NOISY:.0f} % apart)")
     disturbed = sum(row.disturbed for row in timed)
     if disturbed:
-        lines.append(
-            f"  {disturbed} of {len(timed)} rows were DISTURBED by other processes: repeat on a quiet machine"
-        )
+        lines.append(f"  {disturbed} of {len(timed)} rows were DISTURBED by other processes: repeat on a quiet machine")
     untimed = len(rows) - len(timed)
     return lines + ([f"  {untimed} rows could not be timed; they say why"] if untimed else [])
 

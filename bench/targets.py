@@ -67,7 +67,6 @@ STEP = "the article's training step, as the article writes it"
 _of_the_step = _of("step", kernel=AS_WRITTEN, shape=ARTICLE)
 
 
-
 def _rows(section, shape):
     """Rows of that shape against any peer."""
     return lambda row: (row.section, row.shape) == (section, shape)
@@ -114,9 +113,7 @@ COMPILED = [
         6.0,
         "x",
     ),
-    Target(
-        f"{_name('prediction', MIDDLE)}: against the best of all", _rows("predict", MIDDLE), _least_ratio, 1.3, "x"
-    ),
+    Target(f"{_name('prediction', MIDDLE)}: against the best of all", _rows("predict", MIDDLE), _least_ratio, 1.3, "x"),
     Target(f"{_name('many classes', CLASSES)}: against torch", _of("classes"), _least_ratio, 1.15, "x"),
     Target(
         f"{_name('many classes', CLASSES)}: memory beside the results",
@@ -143,9 +140,7 @@ TARGETS = [
     Target("linear backward: geometric mean", _of("backward"), geometric_mean, 1.3, "x"),
     Target("linear backward: worst shape", _of("backward"), _least_ratio, 0.95, "x"),
     Target("softmax 128x10", _of("softmax", kernel="softmax", shape=(128, 10)), _least_ratio, 5.0, "x"),
-    Target(
-        "softmax out of cache", _of("softmax", kernel="softmax", shape=OUT_OF_CACHE), _least_ratio, 1.0, "x"
-    ),
+    Target("softmax out of cache", _of("softmax", kernel="softmax", shape=OUT_OF_CACHE), _least_ratio, 1.0, "x"),
     Target("cross-entropy with gradient: worst shape", _of("cross_entropy"), _least_ratio, 3.0, "x"),
     Target("a tiny call, 1x10x64 relu", _of("tiny"), _most_microseconds, 3.0, " µs", at_least=False),
     Target(f"{STEP}: against torch", _of_the_step, _least_ratio, 9.0, "x"),

@@ -43,9 +43,7 @@ class Times:
         return self.spread > NOISY
 
 
-def batch_seconds(
-    call: Callable[[], object], calls: int, clock: Callable[[], float] = time.perf_counter
-) -> float:
+def batch_seconds(call: Callable[[], object], calls: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds that `calls` calls take, one after the other."""
     begin = clock()
     for _ in repeat(None, calls):

@@ -122,9 +122,7 @@ def test_a_peer_that_raises_is_a_row_that_says_so():
 
     peer.prepare = prepare
     row = measured(FakeWorker("fastmlp"), peer)
-    assert (
-        row.problem == "torch: out of memory" and "NOT TIMED: torch: out of memory" in report.row_lines(row)[0]
-    )
+    assert row.problem == "torch: out of memory" and "NOT TIMED: torch: out of memory" in report.row_lines(row)[0]
 
 
 def test_the_fastest_way_stands_for_a_library():
@@ -136,9 +134,7 @@ def test_the_fastest_way_stands_for_a_library():
     assert any("torch compile failed: no compiler" in line for line in report.row_lines(row))
 
 
-@pytest.mark.parametrize(
-    ("shares", "disturbed"), [([0.5, 0.5, 0.5], True), ([0.5, 0.0], False), ([None], False)]
-)
+@pytest.mark.parametrize(("shares", "disturbed"), [([0.5, 0.5, 0.5], True), ([0.5, 0.0], False), ([None], False)])
 def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, shares, disturbed):
     seen = iter(shares)
     monkeypatch.setattr("fastmlp.bench.measure.Watch.share", lambda self: next(seen))
@@ -157,9 +153,7 @@ def test_two_processes_and_one_row():
         assert row.problem is None and row.ratio.median > 0 and row.seconds > 0
         with pytest.raises(WorkerError, match="numpy: KeyError"):
             peer.time("no such version", 1)
-        gelu = measure(
-            replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), 2, 1e-4, compiled=False
-        )
+        gelu = measure(replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), 2, 1e-4, compiled=False)
         assert gelu.problem == "numpy has no such operation"
 
 
@@ -426,7 +420,10 @@ def test_without_a_usable_backend_it_says_so(capsys):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (["nonsense"], "argument SUITE: unknown 'nonsense'; known are linear, softmax, losses, optim, network, end-to-end"),
+        (
+            ["nonsense"],
+            "argument SUITE: unknown 'nonsense'; known are linear, softmax, losses, optim, network, end-to-end",
+        ),
         (["--threads", "0"], "argument --threads: expected a whole number from 1, got '0'"),
         (["--dtype", "f16"], "argument --dtype: unknown 'f16'; known are f32, f64"),
         (["--against", "tensorflow"], "argument --against: unknown 'tensorflow'; known are numpy, torch, jax"),
@@ -447,7 +444,7 @@ def test_wrong_arguments(wrong, says, capsys):
 
 def test_importing_the_bench_imports_no_peer():
     program = "import sys, fastmlp.bench.__main__, fastmlp.bench.readme, fastmlp.bench.peers as p\n"
-    program += "sys.exit(bool(set(p.PEERS) - {\"numpy\"} & set(sys.modules)))"
+    program += 'sys.exit(bool(set(p.PEERS) - {"numpy"} & set(sys.modules)))'
     done = subprocess.run([sys.executable, "-c", program], env=_path(), check=False)
     assert done.returncode == 0
 
