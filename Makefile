@@ -84,12 +84,12 @@ cuda: $(TESTED)  ## compile formulas for GPUs, as the user's functions are; no G
 	$(PIP) install "numba-cuda[cu13]>=0.30,<0.31"
 	FASTMLP_REQUIRE=numba_cuda $(PYTEST) tests/test_cuda.py
 
-# torch is compared with where it is installed; it is not fetched, since its default build is gigabytes.
-bench: $(BUILT) $(VENV)/.extra-demo  ## measure the kernels beside NumPy and, where .venv has it, torch
+# Other libraries are compared with where they are installed; torch is not fetched, since its default build is gigabytes.
+bench: $(BUILT) $(VENV)/.extra-demo  ## measure fastmlp beside NumPy, scikit-learn and, where .venv has them, others
 	$(PY) -m fastmlp.bench $(BENCH)
 
-readme: $(BUILT)  ## write the runs that are kept in bench/*.json into README.md as tables
-	$(PY) -m fastmlp.bench.readme bench README.md
+readme: $(BUILT) $(VENV)/.extra-demo  ## write the runs that are kept in bench/*.json into README.md and BENCHMARKS.md
+	$(PY) -m fastmlp.bench.readme --pictures bench README.md BENCHMARKS.md
 
 ulp: $(BUILT)  ## measure the activations over all floats, which takes a while, and write the table into README.md
 	$(PIP) install mpmath

@@ -14,7 +14,8 @@ from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 AGAINST = (*PEERS, *BACKENDS)
-EXAMPLES = f"""suites: {", ".join(SUITES)}; or one of their tables: {", ".join(s for s in SECTIONS if s not in SUITES)}
+EXAMPLES = f"""suites:  {", ".join(SUITES)}
+tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
 
   fastmlp bench                                          a first impression, in a minute and a half
   fastmlp bench linear --shapes 64x300x20 --threads 1    a layer of your own: batch x in x out
@@ -29,7 +30,7 @@ def parse(argv):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("suites", nargs="*", metavar="SUITE", help="what to measure; default: all")
+    p.add_argument("suites", nargs="*", metavar="SUITE", help="what to measure, or a table of one; default: all")
     some = p.add_mutually_exclusive_group()
     some.add_argument("--quick", action="store_true", help="few cases, short turns, one number of threads; the default")
     some.add_argument("--full", action="store_true", help="all cases, which takes up to 20 minutes")

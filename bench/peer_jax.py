@@ -74,7 +74,7 @@ def _optim(case: Case, a: Arrays) -> Version:
     def step():
         state[0] = jax.block_until_ready(jitted(state[0], grads))
 
-    return Version("jit, donated", step, checked=lambda: tuple(map(np.asarray, jitted(start(), grads)[0])))
+    return Version("jit, donated", step, checked=lambda: tuple(map(np.asarray, jitted(start(), grads)[0])), compiles=True)
 
 
 def _step(case: Case, a: Arrays) -> Version:
@@ -97,13 +97,13 @@ def _step(case: Case, a: Arrays) -> Version:
         _, m, _, t = state[0]
         return loss, *[np.asarray(g) / a["x"].dtype.type(1 - BETA1 ** int(t)) for layer in m for g in layer]
 
-    return Version("jit, donated", step, checked=checked)
+    return Version("jit, donated", step, checked=checked, compiles=True)
 
 
 def _predict(case: Case, a: Arrays) -> Version:
     params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in layers_of(a)]
     jitted = jax.jit(lambda params, x: _forward(params, x, is_probability(case.shape)))
-    return Version("jit", lambda: np.asarray(jitted(params, a["x"])))
+    return Version("jit", lambda: np.asarray(jitted(params, a["x"])), compiles=True)
 
 
 def _classes(case: Case, a: Arrays) -> Version:
@@ -117,7 +117,7 @@ def _classes(case: Case, a: Arrays) -> Version:
         value, grads = jitted(*args)
         return value, *map(np.asarray, grads)
 
-    return Version("jit", call)
+    return Version("jit", call, compiles=True)
 
 
 @partial(jax.jit, donate_argnums=0)

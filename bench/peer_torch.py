@@ -58,7 +58,7 @@ def _inference(name, call) -> Version:
 def _compile(function, args) -> Version:
     torch.compiler.reset()  # every case starts with an empty cache, so that none falls back for having too many
     fast = torch.compile(function, fullgraph=True, dynamic=False)
-    return _inference("compile", lambda: fast(*args))
+    return Version("compile", lambda: fast(*args), torch.inference_mode, compiles=True)
 
 
 # each of the following gives: the eager versions, a function for torch.compile, and its arguments

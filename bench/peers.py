@@ -36,12 +36,14 @@ class Version:
     """One way to do a case. `call()` is what is timed; calls run within `context()`.
 
     checked: a call that gives the result or results, where `call` does not give them as arrays can be read.
+    compiles: does its first call compile something?
     """
 
     name: str
     call: Callable[[], object]
     context: Callable[[], AbstractContextManager] = nullcontext
     checked: Callable[[], object] | None = None
+    compiles: bool = False
 
     def results(self) -> list[np.ndarray]:
         """Calls once. -> copies of the arrays that it gives"""

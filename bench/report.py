@@ -79,7 +79,7 @@ def ceiling_line(c: Ceiling) -> str:
 
 
 def table_heading(row: Row) -> list[str]:
-    columns = f"{_first_columns(row.section, 'shape', 'kernel')}{'fastmlp':>9}{'± %':>5}{row.peer:>11}{'± %':>5}"
+    columns = f"{_first_columns(row.section, 'shape', 'kernel')}{'fastmlp':>9}{'± %':>5}{row.peer:>12}{'± %':>5}"
     columns += f"{'speed-up':>10} {'[95 % interval]':<18}{'rate':<30}fastest of {row.peer}"
     return ["", f"{WHAT[row.section]}; {row.dtype}, {threads_text(row.threads)}, against {row.peer}", columns]
 
@@ -95,7 +95,7 @@ def row_lines(row: Row) -> list[str]:
     if row.problem or row.ratio is None:
         return [f"{head}NOT TIMED: {row.problem}"]
     ours, theirs, r = row.times[row.ours], row.times[row.theirs], row.ratio
-    line = f"{head}{duration(ours.median):>9}{100 * ours.spread:>5.0f}{duration(theirs.median):>11}"
+    line = f"{head}{duration(ours.median):>9}{100 * ours.spread:>5.0f}{duration(theirs.median):>12}"
     line += f"{100 * theirs.spread:>5.0f}{r.median:>9.2f}x " + f"[{r.low:.2f}, {r.high:.2f}]".ljust(18)
     line = f"{line}{_rate(row):<30}{row.theirs.split(' ', 1)[1]}"
     marks = ["LOSING"] * row.losing + ["noisy"] * row.noisy

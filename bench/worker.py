@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import fastmlp
 from fastmlp import ops
 
 from . import ceilings, environment, timing, training, work
@@ -138,10 +139,9 @@ class Bench:
         if library in BACKENDS:
             backend = library
         if self.is_own and backend is not None:
-            import fastmlp
-
             fastmlp.set_backend(backend)
         use_threads(library, threads, backend)
+        self.is_numba = self.is_own and fastmlp.get_backend() == "numba"
         self.versions = {}
 
     def prepare(self, case, compiled):
@@ -150,9 +150,12 @@ class Bench:
         notes = []
         for version in versions(self.library, case, work.inputs(case), compiled):
             try:
+                begin = time.perf_counter()
                 with version.context(), ops.compiled_at_once() if self.is_own else contextlib.nullcontext():
                     version.call()
                 self.versions[version.name] = version
+                if version.compiles or self.is_numba:
+                    notes.append(f"{self.library} {version.name}: the first call took {time.perf_counter() - begin:.2f} s")
             except Exception as e:
                 notes.append(f"{self.library} {version.name} failed: {_one_line(e)}")
         wait_until_idle()

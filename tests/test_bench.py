@@ -332,14 +332,14 @@ def test_the_readme_is_made_from_the_file_alone(tmp_path):
 
 
 def test_each_block_of_the_readme_has_its_own_file(tmp_path, capsys):
-    path, (start, end) = tmp_path / "README.md", readme.markers("training")
+    path, (start, end) = tmp_path / "README.md", readme.markers("numba")
     trained = replace(a_run(), rows=[row_of((100, 10, 64, 32, 1), "Adam", 9.5, "step")], busy=[])
-    results.save(trained, tmp_path / "training.json")
+    results.save(trained, tmp_path / "numba.json")
     path.write_text(README, encoding="utf-8")
     assert readme.main([str(tmp_path), str(path)]) == 0
-    assert path.read_text(encoding="utf-8") == README  # no results.json, no markers for training.json
+    assert path.read_text(encoding="utf-8") == README  # no results.json, no markers for numba.json
     said = capsys.readouterr().out
-    assert "results.json is not there: bench" in said and f"has no {start}: " in said
+    assert "results.json is not there: bench" in said and f"no {start}, numba is left out" in said
     path.write_text(f"{README}{start}\n{end}\n", encoding="utf-8")
     assert readme.main([str(tmp_path), str(path)]) == 0
     text = path.read_text(encoding="utf-8")

@@ -73,7 +73,7 @@ LIBRARIES = {
     "fastmlp.plan": {"cython"},
     "fastmlp.train": {"rich"},  # where it is installed
     "fastmlp.plots": {"matplotlib"},
-    "fastmlp.bench": {"torch", "jax", "sklearn", "onnx", "onnxruntime"},
+    "fastmlp.bench": {"torch", "jax", "sklearn", "onnx", "onnxruntime", "matplotlib", "rich", "pytest"},
 }
 
 FOLDERS = {name: Path(import_module(name).__file__).parent for name in ("fastmlp", KERNELS, "fastmlp.bench")}
