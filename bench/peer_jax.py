@@ -74,7 +74,10 @@ def _optim(case: Case, a: Arrays) -> Version:
     def step():
         state[0] = jax.block_until_ready(jitted(state[0], grads))
 
-    return Version("jit, donated", step, checked=lambda: tuple(map(np.asarray, jitted(start(), grads)[0])), compiles=True)
+    def checked():
+        return tuple(map(np.asarray, jitted(start(), grads)[0]))
+
+    return Version("jit, donated", step, checked=checked, compiles=True)
 
 
 def _step(case: Case, a: Arrays) -> Version:
@@ -103,7 +106,8 @@ def _step(case: Case, a: Arrays) -> Version:
 def _predict(case: Case, a: Arrays) -> Version:
     params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in layers_of(a)]
     jitted = jax.jit(lambda params, x: _forward(params, x, is_probability(case.shape)))
-    return Version("jit", lambda: np.asarray(jitted(params, a["x"])), compiles=True)
+    x = jnp.asarray(a["x"])  # it is where jax wants it, and the result comes back as an array of NumPy's
+    return Version("jit", lambda: np.asarray(jitted(params, x)), compiles=True)
 
 
 def _classes(case: Case, a: Arrays) -> Version:

@@ -155,7 +155,8 @@ class Bench:
                     version.call()
                 self.versions[version.name] = version
                 if version.compiles or self.is_numba:
-                    notes.append(f"{self.library} {version.name}: the first call took {time.perf_counter() - begin:.2f} s")
+                    took = time.perf_counter() - begin
+                    notes.append(f"{self.library} {version.name}: the first call took {took:.2f} s")
             except Exception as e:
                 notes.append(f"{self.library} {version.name} failed: {_one_line(e)}")
         wait_until_idle()

@@ -1,4 +1,5 @@
-"""`fastmlp info` says what runs here and why; `fastmlp bench ...` measures it. Also as `python -m fastmlp`."""
+"""`fastmlp info` says what runs here and why; `fastmlp check` whether it computes rightly; `fastmlp bench ...` measures
+it. Also as `python -m fastmlp`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from importlib import import_module
 from .backend import show_config
 
 USAGE = """usage: fastmlp info           say what runs here: versions, backends, threads, what is kept compiled on disk
+       fastmlp check [...]    check in about two seconds that it computes rightly here; fastmlp check --help
        fastmlp bench [...]    measure it; fastmlp bench --help says how"""
 
 
@@ -17,6 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     if command == "info" and not rest:
         show_config()
         return 0
+    if command == "check":
+        return import_module("fastmlp.checking").main(rest)
     if command == "bench":
         return import_module("fastmlp.bench.__main__").main(rest)
     asked = command in ("-h", "--help")

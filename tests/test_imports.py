@@ -49,12 +49,15 @@ ROOMS = {
     "fastmlp.utils": rooms("data"),
     "fastmlp.plots": rooms("checks autograd tape nn train"),
     "fastmlp.warming": rooms("ops checks autograd creation grad_mode nn optim"),
-    "fastmlp.__main__": rooms("backend"),  # and bench by name, when asked for
+    "fastmlp.__main__": rooms("backend"),  # and checking and bench by name, when asked for
+    "fastmlp.checking": rooms("backend autograd creation nn optim plan")
+    | {CONTRACT, f"{KERNELS}.cases", f"{KERNELS}.selfcheck"},
     "fastmlp.backend": set(),  # the kernel packages by name, when they are asked for
     KERNELS: set(),
     CONTRACT: set(),
     f"{KERNELS}.cases": {CONTRACT},
     f"{KERNELS}.reference": {CONTRACT},
+    f"{KERNELS}.selfcheck": {f"{KERNELS}.cases", f"{KERNELS}.reference"},
     f"{KERNELS}.numba_scalars": {CONTRACT},
     f"{KERNELS}.cython_cpu": {CONTRACT},
     f"{KERNELS}.numba_cpu": {CONTRACT, f"{KERNELS}.numba_scalars"},
