@@ -3,16 +3,20 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from . import compare, environment, report
 from .cases import SECTIONS, SUITES, sections_of, select
+from .measure import Effort
 from .peers import BACKENDS, PEERS
 from .results import Results, load, save
 from .suite import run, say
 from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
+QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
+FULL = Effort(turns=6, seconds=0.015, sessions=2, most=2, attempts=2)
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}
 tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
@@ -37,7 +41,7 @@ def parse(argv):
     p.add_argument("--compile", action="store_true", help="torch.compile among torch's ways: seconds for each case")
     p.add_argument("--shapes", type=_shapes, metavar="AxBxC,...", help="these instead of the table's, where they fit")
     p.add_argument("--dtype", type=_choice(DTYPES), default=list(DTYPES), metavar="A,B", help="of f32, f64")
-    p.add_argument("--threads", type=_threads, metavar="1,2", help="numbers of threads; default: 1,2; quick: 2")
+    p.add_argument("--threads", type=_threads, metavar="1,2", help="numbers of threads; default: 1,2; quick: 1")
     p.add_argument(
         "--against",
         type=_choice(AGAINST),
@@ -50,7 +54,7 @@ def parse(argv):
         metavar="NAME",
         help="fastmlp's backend; default: FASTMLP_BACKEND, else the compiled one",
     )
-    p.add_argument("--turns", type=_number, metavar="N", help="of each version at least; default 9, quick 5")
+    p.add_argument("--turns", type=_number, metavar="N", help="of each version in a session; default 6, quick 4")
     p.add_argument("--json", type=_new_file, metavar="FILE", help="write everything to FILE")
     p.add_argument("--html", type=_new_file, metavar="FILE", help="write a page with tables and pictures to FILE")
     p.add_argument("--compare", type=_saved, metavar="OLD.json", help="say what is faster or slower than in that run")
@@ -61,9 +65,8 @@ def parse(argv):
     args.quick = not args.full
     args.sections = sections_of(args.suites)
     args.threads = args.threads or _default_threads(args.quick)
-    args.turns = args.turns or (5 if args.quick else 9)
-    args.attempts = 1 if args.quick else 3  # at a row that other processes disturb
-    args.seconds = 0.010 if args.quick else 0.020  # the length of a turn
+    effort = QUICK if args.quick else FULL
+    args.effort = replace(effort, turns=args.turns or effort.turns, compiled=args.compile)
     args.cases = select(args.sections, [DTYPES[d] for d in args.dtype], args.quick, args.shapes)
     if args.shapes and not args.cases:
         p.error(f"argument --shapes: none of them fits {', '.join(args.sections)}, whose shapes are as --help shows")
@@ -117,7 +120,7 @@ def _saved(text):
 def _default_threads(quick):
     if environment.usable_cpus() == 1:
         return [1]
-    return [2] if quick else [1, 2]
+    return [1] if quick else [1, 2]
 
 
 def main(argv=None):

@@ -1,6 +1,7 @@
 """One case and two libraries give one row: prepare, check, time in turn, compare."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from . import timing
 from .check import case_problem
@@ -9,65 +10,97 @@ from .results import Ceiling, Row
 from .work import Case, expected, inputs
 from .worker import Worker, WorkerError
 
-MOST = 3  # times the turns asked for: what a row gets whose ratio is not precise
 PEAK = "FMA peak"  # timed in the same turns: a call is 10⁹ operations
 
 
-def measure(
-    case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceiling, turns, seconds, compiled, attempts=1
-):
-    """The row of `case` for fastmlp against `peer`, by their names in `workers`.
+@dataclass(frozen=True)
+class Effort:
+    """sessions: with new processes each. turns, seconds: how many turns in one, of what length. most: times the turns
+    for a row whose ratio is not precise. attempts: how often a row is timed that other processes disturb. compiled:
+    torch.compile too."""
 
-    turns, seconds: how many turns of what length. compiled: torch.compile too. attempts: how often a row is timed that
-    other processes disturb. What goes wrong is in the row,
-    unless it is fastmlp's own worker that cannot be had: WorkerError.
+    turns: int
+    seconds: float
+    sessions: int = 1
+    most: int = 3
+    attempts: int = 1
+    compiled: bool = False
+
+
+def measure(
+    case: Case, peer: str, workers: Mapping[str, Worker], ceiling: Ceiling, effort: Effort, before: Row | None = None
+) -> Row:
+    """One session's row of `case` for fastmlp against `peer`, by their names in `workers`. before: that of the sessions
+    before, with which it goes on.
+
+    What goes wrong is in the row, unless it is fastmlp's own worker that cannot be had: WorkerError.
     """
+    if before is not None and before.problem:
+        return before
     row = Row(case.section, case.kernel, case.shape, case.dtype, ceiling.threads, peer)
     ours = workers["fastmlp"]
     try:
-        row.problem = _fill(row, case, (ours, workers[peer]), ceiling, turns, seconds, compiled, attempts)
+        row.problem = _fill(row, case, (ours, workers[peer]), ceiling, effort)
     except WorkerError as e:
         row.problem = str(e)
-    if row.ratio:
+    if row.times:
+        _go_on(row, before)
+        _judge(row, peer)
         _compare_with_ceiling(row, case, ceiling)
     return row
 
 
-def _fill(row, case, pair, ceiling, turns, seconds, compiled, attempts):
+def _fill(row, case, pair, ceiling, effort):
     """Puts times and ratio into the row. -> why that was not possible, or None"""
     want = expected(case, inputs(case))
     batches = {}
     for worker in pair:
-        right = _right_versions(row, case, worker, want, compiled)
+        right = _right_versions(row, case, worker, want, effort.compiled)
         if not right:
             return "; ".join(row.notes) or f"{worker.library} has no such operation"
         batches |= right
     del want  # up to hundreds of megabytes that nobody needs any more
     if case.flops is not None and ceiling.fma_gflops:
         batches[PEAK] = lambda calls: calls / pair[0].fma_peak(case.dtype)
-    _time(row, pair, batches, turns, seconds, attempts)
+    _time(row, pair, batches, effort)
     return None
 
 
-def _time(row, pair, batches, turns, seconds, attempts):
+def _time(row, pair, batches, effort):
     """Times of all versions and their ratio into the row, once all of them are there.
 
-    Whether all is repeated is decided by what others did. A ratio that the first turns leave imprecise gets MOST
+    Whether all is repeated is decided by what others did. A ratio that the first turns leave imprecise gets `most`
     times as many, all of them: to look again after each, and stop when the interval happens to be narrow, would
     choose the lucky ones.
     """
-    for _ in range(attempts):
+    for _ in range(effort.attempts):
         watch = Watch(pair)
-        timed = timing.Turns(batches, seconds)
-        timed.take(turns)
+        timed = timing.Turns(batches, effort.seconds)
+        timed.take(effort.turns)
         if not timing.precise(*_the_fastest(timed.times, pair)):
-            timed.take((MOST - 1) * turns)
+            timed.take((effort.most - 1) * effort.turns)
         row.others = watch.share()
         if not row.disturbed:
             break
     row.times = timed.times
-    row.ours, row.theirs = (_fastest(timed.times, worker.library) for worker in pair)
-    row.ratio = timing.speed_up(timed.times[row.ours], timed.times[row.theirs])
+
+
+def _go_on(row, before):
+    """The samples of the sessions before, of the versions that ran in all of them, come first."""
+    row.sessions = [len(next(iter(row.times.values())).samples)]
+    if before is None:
+        return
+    both = [name for name in row.times if name in before.times]
+    row.times = {name: timing.Times(before.times[name].samples + row.times[name].samples) for name in both}
+    row.sessions = before.sessions + row.sessions
+    row.others = max((share for share in (row.others, before.others) if share is not None), default=None)
+    row.notes = list(dict.fromkeys(before.notes + row.notes))
+
+
+def _judge(row, peer):
+    """Which versions stand for the two sides, and their ratio."""
+    row.ours, row.theirs = (_fastest(row.times, library) for library in ("fastmlp", peer))
+    row.ratio = timing.speed_up(row.times[row.ours], row.times[row.theirs], row.sessions)
 
 
 def _the_fastest(times, pair):

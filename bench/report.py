@@ -61,7 +61,9 @@ def options_text(results: Results) -> str:
     cases = "the quick subset of the cases" if o["quick"] else "all cases"
     compiled = "with torch.compile" if o["compiled"] else "without torch.compile"
     turns = f"{o['turns']} turns of each version"
-    if "most" in o:
+    if o.get("sessions", 1) > 1:
+        turns = f"{o['sessions']} sessions of {turns}"
+    if o.get("most", 1) > 1:
         turns += f", {o['most']} times as many where the interval of the ratio is wider than {100 * PRECISE:.0f} %"
     return f"{cases}, {turns}, {compiled}"
 

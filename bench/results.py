@@ -17,6 +17,7 @@ class Row:
 
     times: by version, "library version", and of "FMA peak" a call of 10⁹ operations. ours, theirs: the fastest
     version of each side, which stands for it. ratio: the peer's time over ours. problem: why there is no ratio.
+    sessions: how many of the samples belong to each.
     """
 
     section: str
@@ -37,6 +38,7 @@ class Row:
     others: float | None = None  # share of the machine that other processes took meanwhile
     notes: list[str] = field(default_factory=list)
     problem: str | None = None
+    sessions: list[int] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:

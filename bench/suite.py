@@ -1,13 +1,13 @@
 """A whole run: for every number of threads the ceilings and every case against every peer; then the neighbour.
 
-Rows are kept and printed as they come, so that an interrupted run has what it has.
+A session has new processes, and makes every table; the last one prints them. An interrupted run has what it has.
 """
 
 from itertools import groupby
 
 from . import busy, ceilings, cold, environment, race, report
 from .cases import SECTIONS
-from .measure import MOST, measure
+from .measure import measure
 from .progress import progress
 from .results import Ceiling
 from .training import TASKS
@@ -21,7 +21,10 @@ def say(lines):
 
 def run(args, results):
     """Measures what `args` asks for into `results` and prints it. WorkerError: fastmlp cannot be used."""
-    results.options = {"quick": args.quick, "compiled": args.compile, "turns": args.turns, "most": MOST}
+    effort = args.effort
+    results.options = {"quick": args.quick} | {
+        name: getattr(effort, name) for name in ("compiled", "sessions", "turns", "most")
+    }
     results.environment = environment.describe()
     wanted = {case: args.against or case.peers for case in args.cases}
     for threads in args.threads:
@@ -32,7 +35,7 @@ def run(args, results):
             ceiling = Ceiling(threads, workers["fastmlp"].fma_peaks(), ceilings.copy_bandwidth(threads))
             results.ceilings.append(ceiling)
             say(["", report.ceiling_line(ceiling)])
-            _measure_all(wanted, workers, ceiling, args, results)
+        _measure_all(wanted, ceiling, args, results)
     if not args.shapes:  # the others have their own
         _measure_the_rest(args, results)
     results.environment["load_average_at_end"] = environment.load_average()
@@ -77,31 +80,47 @@ def _introduce(workers, results, peers):
             results.missing[peer] = str(e)
 
 
-def _measure_all(wanted, workers, ceiling, args, results):
-    """The rows for one number of threads: a table for each section, dtype and peer."""
+def _measure_all(wanted, ceiling, args, results):
+    """The rows for one number of threads, session by session."""
+    tables, rows, shown = _tables(wanted, results), {}, []
+    sessions = range(1, args.effort.sessions + 1)
+    try:
+        with progress(len(sessions) * sum(map(len, tables))) as begin:
+            for session in sessions:
+                with Workers(ceiling.threads, args.backend) as workers:
+                    for table in tables:
+                        for case, peer in table:
+                            begin(f"{case.name} against {peer}")
+                            rows[case, peer] = measure(
+                                case, peer, workers, ceiling, args.effort, rows.get((case, peer))
+                            )
+                        if session == sessions[-1]:
+                            shown.append(table)
+                            _show(table, rows)
+                        else:
+                            say(f"  session {session} of {len(sessions)}: {table[0][0].section} against {table[0][1]}")
+    finally:
+        results.rows += rows.values()
+        for table in tables:  # of an interrupted run
+            if table not in shown:
+                _show(table, rows)
+
+
+def _tables(wanted, results):
+    """[(case, peer), ...] for each section, dtype and peer"""
     pairs = [(case, peer) for case, peers in wanted.items() for peer in peers if peer not in results.missing]
 
     def table(pair):
         case, peer = pair
         return SECTIONS.index(case.section), case.dtype, peer
 
-    with progress(len(pairs)) as begin:
-        for _, group in groupby(sorted(pairs, key=table), key=table):
-            _measure_table(list(group), workers, ceiling, args, results, begin)
+    return [list(group) for _, group in groupby(sorted(pairs, key=table), key=table)]
 
 
-def _measure_table(pairs, workers, ceiling, args, results, begin):
-    """Each row is printed as it comes; the summary below them comes even if the rest is interrupted."""
-    rows = []
-    try:
-        for case, peer in pairs:
-            begin(f"{case.name} against {peer}")
-            row = measure(case, peer, workers, ceiling, args.turns, args.seconds, args.compile, args.attempts)
-            if not rows:
-                say(report.table_heading(row))
-            rows.append(row)
-            results.rows.append(row)
+def _show(table, rows):
+    found = [rows[pair] for pair in table if pair in rows]
+    if found:
+        say(report.table_heading(found[0]))
+        for row in found:
             say(report.row_lines(row))
-    finally:
-        if rows:
-            say(report.table_summary(rows))
+        say(report.table_summary(found))

@@ -8,7 +8,7 @@ ratio of two averages, are what a drift leaves alone.
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -87,11 +87,22 @@ class Ratio:
     high: float
 
 
-def speed_up(ours: Times, theirs: Times) -> Ratio:
-    """Above 1: ours is faster."""
-    ratios = sorted(t / o for o, t in zip(ours.samples, theirs.samples, strict=True))
-    low, high = median_interval(len(ratios))
-    return Ratio(statistics.median(ratios), ratios[low], ratios[high])
+def speed_up(ours: Times, theirs: Times, sessions: Sequence[int] = ()) -> Ratio:
+    """Above 1: ours is faster.
+
+    sessions: how many of the turns belong to each, in their order. Turns of one session, in one pair of processes, are
+    alike in what another pair has otherwise (where its memory lies, how its threads have settled), and say nothing
+    about that: so each session has an interval, and theirs reaches from the lowest to the highest.
+    """
+    ratios = [t / o for o, t in zip(ours.samples, theirs.samples, strict=True)]
+    lows, highs, begin = [], [], 0
+    for count in sessions or [len(ratios)]:
+        some = sorted(ratios[begin : begin + count])
+        low, high = median_interval(count)
+        lows.append(some[low])
+        highs.append(some[high])
+        begin += count
+    return Ratio(statistics.median(ratios), min(lows), max(highs))
 
 
 def precise(ours: Times, theirs: Times) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from fastmlp.bench import cases, environment, readme, report, results, targets, work
 from fastmlp.bench.__main__ import main
-from fastmlp.bench.measure import MOST, measure
+from fastmlp.bench.measure import Effort, measure
 from fastmlp.bench.others import TOO_MUCH
 from fastmlp.bench.results import BusyRow, Ceiling, Results, Row
 from fastmlp.bench.timing import Ratio, Times
@@ -54,7 +54,7 @@ class FakeWorker:
 
 def measured(ours, peer, ceiling=None, **how):
     workers, ceiling = {"fastmlp": ours, "torch": peer}, ceiling or Ceiling(1, None, 20.0)
-    return measure(CASE, "torch", workers, ceiling, turns=3, seconds=1e-3, compiled=False, **how)
+    return measure(CASE, "torch", workers, ceiling, Effort(3, 1e-3, **how))
 
 
 def test_a_row():
@@ -62,7 +62,7 @@ def test_a_row():
     assert row.ratio.median == pytest.approx(3) and not row.losing and not row.problem
     assert row.gflops == pytest.approx(2 * 3 * 4 * 5 / 1e-6 / 1e9)
     assert row.peak_share == pytest.approx(row.gflops / 0.2)  # of what the peak was in the same turns
-    assert len(row.times["fastmlp way"].samples) == 3 * MOST  # three turns are too few to tell
+    assert len(row.times["fastmlp way"].samples) == 3 * Effort(3, 1).most  # three turns are too few to tell
 
 
 def test_the_share_of_the_peak_is_taken_turn_by_turn():
@@ -82,7 +82,7 @@ def test_the_share_of_the_peak_is_taken_turn_by_turn():
     assert row.peak_share == pytest.approx(2 * 3 * 4 * 5 / 1e-3 / 1e9 / 0.1)
 
 
-@pytest.mark.parametrize(("is_precise", "turns"), [(True, 3), (False, 3 * MOST)])
+@pytest.mark.parametrize(("is_precise", "turns"), [(True, 3), (False, 9)])
 def test_a_ratio_that_is_not_precise_gets_more_turns(monkeypatch, is_precise, turns):
     monkeypatch.setattr("fastmlp.bench.timing.precise", lambda ours, theirs: is_precise)
     row = measured(FakeWorker("fastmlp"), FakeWorker("torch"))
@@ -149,11 +149,11 @@ def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, shares, disturbe
 def test_two_processes_and_one_row():
     with Worker("fastmlp", 1, "numpy") as ours, Worker("numpy", 1) as peer:
         workers = {"fastmlp": ours, "numpy": peer}
-        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), turns=2, seconds=1e-4, compiled=False)
+        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4))
         assert row.problem is None and row.ratio.median > 0 and row.seconds > 0
         with pytest.raises(WorkerError, match="numpy: KeyError"):
             peer.time("no such version", 1)
-        gelu = measure(replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), 2, 1e-4, compiled=False)
+        gelu = measure(replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4))
         assert gelu.problem == "numpy has no such operation"
 
 
@@ -162,7 +162,7 @@ def test_a_worker_that_dies_is_a_row_that_says_so():
         peer._process.kill()
         peer._process.wait()
         workers = {"fastmlp": ours, "numpy": peer}
-        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), 2, 1e-4, compiled=False)
+        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4))
         assert "numpy: its process" in row.problem and not peer.alive
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_shapes_of_ones_own_take_the_place_of_the_tables():
 
 def test_quick_takes_one_number_of_threads_and_few_cases(monkeypatch):
     monkeypatch.setattr(environment, "usable_cpus", lambda: 2)
-    assert parse([]).threads == [2] and parse(["--full"]).threads == [1, 2]
+    assert parse([]).threads == [1] and parse(["--full"]).threads == [1, 2]
     assert len(parse([]).cases) < len(parse(["--full"]).cases) / 3
     monkeypatch.setattr(environment, "usable_cpus", lambda: 1)
     assert parse([]).threads == parse(["--full"]).threads == [1]
@@ -55,25 +56,25 @@ def test_quick_takes_one_number_of_threads_and_few_cases(monkeypatch):
 
 
 def test_twice_the_work_is_half_as_fast():
-    """By the real clock: one side makes the same product twice. The interval is wide where the machine is busy; what is
-    asked is that it holds the truth, and is not so wide that it would hold anything."""
+    """One side does the same twice. The clock is that of the thread's own work, which neighbours leave alone; the
+    interval must hold the truth, and not be so wide that it would hold anything."""
     from fastmlp.bench import timing
 
-    a = np.random.default_rng(0).random((120, 120))
+    a = np.random.default_rng(0).random(20_000)
     out = np.empty_like(a)
 
     def batch(times):
         def call():
             for _ in range(times):
-                np.matmul(a, a, out=out)
+                np.sqrt(a, out=out)
 
-        return lambda calls: timing.batch_seconds(call, calls)
+        return lambda calls: timing.batch_seconds(call, calls, time.thread_time)
 
-    for _ in range(5):  # a neighbour who comes or goes within the turns spoils a try
+    for _ in range(3):  # a clock that changes its speed within the turns spoils a try
         turns = timing.Turns({"ours": batch(1), "theirs": batch(2)}, seconds=0.005)
         turns.take(41)
         ratio = timing.speed_up(turns.times["ours"], turns.times["theirs"])
-        if ratio.low <= 2.1 and ratio.high >= 1.9 and ratio.high - ratio.low < 0.5:
+        if ratio.low <= 2.05 and ratio.high >= 1.95 and ratio.high - ratio.low < 0.4:
             return
     pytest.fail(f"twice the work looks like {ratio}")
 
