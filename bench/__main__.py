@@ -16,7 +16,7 @@ from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
-FULL = Effort(turns=6, seconds=0.015, sessions=2, most=2, attempts=2)
+FULL = Effort(turns=6, seconds=0.010, sessions=2, most=1, attempts=2)
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}
 tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
