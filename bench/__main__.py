@@ -16,7 +16,7 @@ from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
-FULL = Effort(turns=6, seconds=0.010, sessions=2, most=1, attempts=2)
+FULL = Effort(turns=5, seconds=0.008, sessions=2, most=1, attempts=2)
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}
 tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
@@ -54,7 +54,7 @@ def parse(argv):
         metavar="NAME",
         help="fastmlp's backend; default: FASTMLP_BACKEND, else the compiled one",
     )
-    p.add_argument("--turns", type=_number, metavar="N", help="of each version in a session; default 6, quick 4")
+    p.add_argument("--turns", type=_number, metavar="N", help="of each version in a session; default 5, quick 4")
     p.add_argument("--json", type=_new_file, metavar="FILE", help="write everything to FILE")
     p.add_argument("--html", type=_new_file, metavar="FILE", help="write a page with tables and pictures to FILE")
     p.add_argument("--compare", type=_saved, metavar="OLD.json", help="say what is faster or slower than in that run")

@@ -136,7 +136,7 @@ CASES = [
     ),
     *(Case("cross_entropy", "labels", shape, quick=q) for shape, q in CROSS_ENTROPY),
     *(Case("loss", kernel, size, quick=q and kernel != "mse_loss") for size, q in LOSS_SIZES for kernel in LOSSES),
-    Case("classes", "labels", CLASSES, peers=("torch", "jax")),
+    Case("classes", "labels", CLASSES),
     *(
         Case("optim", name, shape, quick=shape == MIDDLE[1:], peers=("torch", "jax", "numpy"))
         for shape in OPTIMIZED

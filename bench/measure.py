@@ -10,6 +10,7 @@ from .results import Ceiling, Row
 from .work import Case, expected, inputs
 from .worker import Worker, WorkerError
 
+FEW, LONG = 3, 0.5  # turns are enough, where one of all versions takes that many seconds: the clock is exact there
 PEAK = "FMA peak"  # timed in the same turns: a call is 10⁹ operations
 
 
@@ -76,7 +77,8 @@ def _time(row, pair, batches, effort):
     for _ in range(effort.attempts):
         watch = Watch(pair)
         timed = timing.Turns(batches, effort.seconds)
-        timed.take(effort.turns)
+        timed.take(1)
+        timed.take((min(effort.turns, FEW) if timed.seconds > LONG else effort.turns) - 1)
         if not timing.precise(*_the_fastest(timed.times, pair)):
             timed.take((effort.most - 1) * effort.turns)
         row.others = watch.share()

@@ -69,13 +69,15 @@ class Turns:
         self._versions = versions
         self._calls = {name: calls_per_turn(batch, seconds) for name, batch in versions.items()}
         self.times = {name: Times([]) for name in versions}
+        self.seconds = 0.0  # that the last turn took
 
     def take(self, turns: int) -> None:
         """Add `turns` turns to the times of every version."""
         for _ in range(turns):
-            for name, batch in self._versions.items():
-                calls = self._calls[name]
-                self.times[name].samples.append(batch(calls) / calls)
+            took = {name: batch(self._calls[name]) for name, batch in self._versions.items()}
+            for name, seconds in took.items():
+                self.times[name].samples.append(seconds / self._calls[name])
+            self.seconds = sum(took.values())
 
 
 @dataclass

@@ -292,9 +292,13 @@ def serve(config, requests, answers):
         except EOFError:
             return
         try:
-            answer(True, getattr(bench, method)(*args))
+            well, value = True, getattr(bench, method)(*args)
         except Exception as e:
-            answer(False, _one_line(e))
+            well, value = False, _one_line(e)
+        try:
+            answer(well, value)
+        except BrokenPipeError:  # whoever asked was interrupted
+            return
 
 
 def main():
