@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import compare, environment, report
-from .cases import SECTIONS, SUITES, sections_of, select
+from .cases import DIMENSIONS, SECTIONS, SUITES, sections_of, select
 from .measure import Effort
 from .peers import BACKENDS, PEERS
 from .results import Results, load, save
@@ -17,6 +17,7 @@ from .worker import WorkerError
 DTYPES = {"f32": "float32", "f64": "float64"}
 QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
 FULL = Effort(turns=5, seconds=0.008, sessions=2, most=1, attempts=2)
+WHOLE = {"training", "cold", "busy"}  # sections that are no table of cases
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}
 tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
@@ -68,9 +69,24 @@ def parse(argv):
     effort = QUICK if args.quick else FULL
     args.effort = replace(effort, turns=args.turns or effort.turns, compiled=args.compile)
     args.cases = select(args.sections, [DTYPES[d] for d in args.dtype], args.quick, args.shapes)
-    if args.shapes and not args.cases:
-        p.error(f"argument --shapes: none of them fits {', '.join(args.sections)}, whose shapes are as --help shows")
+    if max(args.threads) > environment.usable_cpus():
+        p.error(f"argument --threads: {max(args.threads)}, but this process may use {environment.usable_cpus()} CPUs")
+    if not args.cases and not (WHOLE & set(args.sections) and not args.shapes):
+        p.error(_why_nothing(args))
     return args
+
+
+def _why_nothing(args):
+    """There are no cases left."""
+    known = [section for section in args.sections if section not in WHOLE]
+    if not args.shapes:
+        return f"argument --dtype: {', '.join(known)}: nothing in {', '.join(args.dtype)}"
+    takes = ", ".join(f"{section} takes {_numbers(*DIMENSIONS[section])}" for section in known)
+    return f"argument --shapes: none of them fits, in {', '.join(args.dtype)}: {takes or 'these tables have none'}"
+
+
+def _numbers(low, high):
+    return str(low) if low == high else f"{low} or more"
 
 
 def _choice(known):
@@ -137,12 +153,15 @@ def main(argv=None):
         print(f"fastmlp bench: {e}", file=sys.stderr)
         print("(the NumPy backend can be measured too: --backend numpy)", file=sys.stderr)
         return 2
+    if not (results.rows or results.training or results.cold or results.busy):
+        print("fastmlp bench: nothing was measured, and nothing is saved", file=sys.stderr)
+        return status or 1
     say(report.target_lines(results))
     if args.compare:
         say(compare.lines(args.compare, results))
-    if args.json and results.ceilings:
+    if args.json:
         save(results, args.json)
-    if args.html and results.ceilings:
+    if args.html:
         from .page import page
 
         args.html.write_text(page(results), encoding="utf-8")

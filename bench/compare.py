@@ -46,8 +46,13 @@ def lines(old: Results, new: Results) -> list[str]:
         "",
         f"compared with the old run (revision {old.environment.get('revision') or 'unknown'}), beside the same peers: "
         f"{len(changed) - slower} faster, {slower} slower, {len(found) - len(changed)} within their intervals; "
-        f"geometric mean {mean:.3f}x",
+        f"geometric mean of all changes {mean:.3f}x",
     ]
+    backends = [run.libraries.get("fastmlp", {}).get("backend") for run in (old, new)]
+    if backends[0] != backends[1]:
+        head.append(f"  that was the backend {backends[0]}, this is {backends[1]}")
+    if not old.complete:
+        head.append("  that run was interrupted")
     if old.environment.get("cpu") != new.environment.get("cpu"):
         head.append(f"  that was on another CPU, {old.environment.get('cpu')}")
     return head + [_line(c) for c in changed] + _gone(old, new)

@@ -44,6 +44,8 @@ def measure(
         row.problem = _fill(row, case, (ours, workers[peer]), ceiling, effort)
     except WorkerError as e:
         row.problem = str(e)
+    except (MemoryError, ValueError, OverflowError) as e:  # arrays of such a shape cannot be made
+        row.problem = f"{type(e).__name__}: {e}"
     if row.times:
         _go_on(row, before)
         _judge(row, peer)
@@ -58,7 +60,7 @@ def _fill(row, case, pair, ceiling, effort):
     for worker in pair:
         right = _right_versions(row, case, worker, want, effort.compiled)
         if not right:
-            return "; ".join(row.notes) or f"{worker.library} has no such operation"
+            return "; ".join(row.notes) or f"the bench knows no way for {worker.library}"
         batches |= right
     del want  # up to hundreds of megabytes that nobody needs any more
     if case.flops is not None and ceiling.fma_gflops:

@@ -15,10 +15,10 @@ NOT_IN_NUMPY = ("gelu", "binary_cross_entropy", "binary_cross_entropy_with_logit
 
 def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
     x, w, b = a.get("x"), a.get("w"), a.get("b")
-    if case.kernel in NOT_IN_NUMPY or case.section == "classes":
-        return []
     if case.section == "optim":
         return [_optim(case.kernel, a)]
+    if case.kernel in NOT_IN_NUMPY or case.section == "classes":
+        return []
     if case.section == "predict":
         return [Version("matmul, += b, in place", _numpy_predict(x, layers_of(a), is_probability(case.shape)))]
     if case.section == "eager":

@@ -229,7 +229,7 @@ def training(results: Results):
         axes.set_yticks(range(len(rows)), [f"{row.library} {way(row)}".strip() for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(aim_seconds(rows[0]) / 3, aim_seconds(rows[-1]) * 3)
-        _log_axis(axes, "x", "time to the aim", duration)
+        _log_axis(axes, "x", "time to the aim (logarithmic)", duration)
     return figure
 
 

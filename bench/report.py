@@ -77,7 +77,8 @@ def ceiling_line(c: Ceiling) -> str:
     if c.fma_gflops:
         peaks = ", ".join(f"{dtype} {peak * c.threads:.0f}" for dtype, peak in c.fma_gflops.items())
         fma = f"FMA peak {peaks} GFLOP/s"
-    return f"ceilings    {threads_text(c.threads)}: {fma}, copy {c.copy_gbps:.1f} GB/s (bytes read + written)"
+    copy = f"copy {c.copy_gbps:.1f} GB/s (bytes read + written)"
+    return f"ceilings    {threads_text(c.threads)}: {fma}, {copy}; shares of it: of the same turns"
 
 
 def table_heading(row: Row) -> list[str]:

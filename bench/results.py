@@ -184,6 +184,8 @@ def save(results: Results, path: str | Path) -> None:
 def load(path: str | Path) -> Results:
     """What `save` wrote."""
     d = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(d, dict) or "rows" not in d:
+        raise ValueError("no rows in it")
     lists = {
         "rows": _row,
         "busy": lambda b: BusyRow(**_with_shape(b)),

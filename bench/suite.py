@@ -22,7 +22,7 @@ def say(lines):
 def run(args, results):
     """Measures what `args` asks for into `results` and prints it. WorkerError: fastmlp cannot be used."""
     effort = args.effort
-    results.options = {"quick": args.quick} | {
+    results.options = {"quick": args.quick, "shapes": bool(args.shapes)} | {
         name: getattr(effort, name) for name in ("compiled", "sessions", "turns", "most")
     }
     results.environment = environment.describe()
@@ -35,6 +35,8 @@ def run(args, results):
             ceiling = Ceiling(threads, workers["fastmlp"].fma_peaks(), ceilings.copy_bandwidth(threads))
             results.ceilings.append(ceiling)
             say(["", report.ceiling_line(ceiling)])
+            if args.cases and effort.sessions > 1:
+                say(f"            in {effort.sessions} sessions; the tables come with the last")
         _measure_all(wanted, ceiling, args, results)
     if not args.shapes:  # the others have their own
         _measure_the_rest(args, results)
@@ -57,7 +59,7 @@ def _measure_the_rest(args, results):
     if "cold" in args.sections:
         results.cold = cold.measure(with_peers(cold.LIBRARIES), args.threads[-1], args.backend, 1 if args.quick else 5)
         say(report.cold_lines(results.cold))
-    if "busy" in args.sections and not args.quick:
+    if "busy" in args.sections and (not args.quick or "busy" in args.suites):
         for case in busy.CASES:
             rows = busy.measure(case, with_peers(("torch",)), args.backend, rounds=7, seconds=0.4)
             results.busy += rows
@@ -98,7 +100,8 @@ def _measure_all(wanted, ceiling, args, results):
                             shown.append(table)
                             _show(table, rows)
                         else:
-                            say(f"  session {session} of {len(sessions)}: {table[0][0].section} against {table[0][1]}")
+                            case, peer = table[0]
+                            say(f"  session {session}: {case.section}, {case.dtype}, against {peer}")
     finally:
         results.rows += rows.values()
         for table in tables:  # of an interrupted run

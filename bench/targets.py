@@ -160,7 +160,9 @@ BUSY = 2.2  # times slower beside a busy neighbour, on average
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Every target for every number of threads that was measured."""
+    """Every target for every number of threads that was measured; of whole runs alone, with the shapes of the table."""
+    if results.options.get("quick") or results.options.get("shapes") or not results.complete:
+        return []
     found = []
     for target in TARGETS:
         for ceiling in results.ceilings:

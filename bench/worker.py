@@ -24,6 +24,8 @@ from fastmlp import ops
 from . import ceilings, environment, timing, training, work
 from .peers import BACKENDS, use_threads, versions
 
+A_MOMENT = 0.02  # seconds: a first call that is quicker has not compiled
+
 
 class WorkerError(RuntimeError):
     """What went wrong in the worker, in its words."""
@@ -156,6 +158,8 @@ class Bench:
                 self.versions[version.name] = version
                 if version.compiles or self.is_numba:
                     took = time.perf_counter() - begin
+                    if took < A_MOMENT:
+                        continue
                     notes.append(f"{self.library} {version.name}: the first call took {took:.2f} s")
             except Exception as e:
                 notes.append(f"{self.library} {version.name} failed: {_one_line(e)}")
@@ -213,7 +217,7 @@ class Bench:
         version = self.versions[name]
         with version.context():
             seen = peak_and_present_mib(version.call)
-        return None if seen is None else seen[0] - seen[1]
+        return None if seen is None else max(0.0, seen[0] - seen[1])
 
     def cpu_seconds(self):
         """What all threads of this process have used so far."""

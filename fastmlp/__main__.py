@@ -3,6 +3,7 @@ it. Also as `python -m fastmlp`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -28,5 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if asked else 2
 
 
+def script() -> int:
+    """What the command runs: whoever reads its output may stop reading."""
+    try:
+        status = main()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script())

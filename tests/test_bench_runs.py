@@ -98,7 +98,10 @@ def runs():
         row_of(9, 9, 9, "elu"),
     ]
     facts = {"cpu": "A", "revision": "abc"}
-    return Results(rows=old, environment=facts), Results(rows=new, environment=facts | {"cpu": "B"})
+    return (
+        Results(rows=old, environment=facts, complete=True),
+        Results(rows=new, environment=facts | {"cpu": "B"}, complete=True),
+    )
 
 
 def test_what_changed_is_what_the_intervals_say():
@@ -109,7 +112,10 @@ def test_what_changed_is_what_the_intervals_say():
         ("relu", 2.0, True),
     ]
     text = compare.lines(*runs())
-    assert "1 faster, 1 slower, 1 within their intervals; geometric mean 1.063x" in text[1] and "abc" in text[1]
+    assert (
+        "1 faster, 1 slower, 1 within their intervals; geometric mean of all changes 1.063x" in text[1]
+        and "abc" in text[1]
+    )
     assert text[2] == "  that was on another CPU, A"
     assert text[3].startswith("  SLOWER  0.50x  linear gelu 3x4x5 float32, 1 thread: 1 ms -> 2 ms; beside torch 2.00x")
     assert text[4].startswith("  faster  2.00x  linear relu 3x4x5 float32")
@@ -283,3 +289,34 @@ def test_a_saved_run_holds_training_and_cold_starts(tmp_path):
     )
     save(run, tmp_path / "run.json")
     assert load(tmp_path / "run.json") == run
+
+
+# ---------------------------------------------------------------------------------- what cannot be measured
+
+
+def test_shapes_that_no_memory_holds_are_rows_that_say_so(capsys):
+    shapes = "1000000x1000000x1000000,9999999999999999999x3x4"
+    assert main(["tiny", "--shapes", shapes, *"--threads 1 --against numpy --backend numpy".split()]) == 0
+    said = capsys.readouterr().out
+    assert "MemoryError: Unable to allocate" in said and "NOT TIMED: ValueError" in said
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '"x"', "nonsense"])
+def test_what_is_no_saved_run_is_refused_before_anything_is_measured(text, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(SystemExit):
+        main(["tiny", "--compare", str(path)])
+    assert "not a run that --json saved" in capsys.readouterr().err
+
+
+def test_targets_are_for_whole_runs_alone(capsys):
+    command = ["tiny", "--turns", "2", "--threads", "1", "--backend", "numpy", "--against", "numpy"]
+    assert main(command) == 0
+    assert "targets" not in capsys.readouterr().out
+
+
+def test_who_stops_reading_gets_no_traceback():
+    command = f"{sys.executable} -m fastmlp info | head -1"
+    done = subprocess.run(command, shell=True, env=environment_of_threads(1), capture_output=True, text=True)
+    assert done.stdout.startswith("fastmlp") and "Error" not in done.stderr
