@@ -108,8 +108,6 @@ def environment(results: Results) -> list[str]:
         f"Ceilings measured in the same run: {ceilings}; a share of the peak is of what that was in the same turns."
         if ceilings
         else "",
-        if ceilings
-        else "",
         f"A number such as 1.50 is the peer's time over fastmlp's: above 1 fastmlp is faster. **Bold**: it "
         f"loses (below {LOSING}). ~: noisy. !: other processes disturbed it. {NONE}: not timed.",
     ]
