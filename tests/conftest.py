@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastmlp
+from fastmlp import checks
 from fastmlp.backend import MODULES, available_backends, load, use_backend
 
 # What users' functions are compiled to is forgotten, so that each run compiles them; unless it says where that goes.
@@ -69,6 +70,15 @@ def compiled(request):
 def cython():
     """The module of the Cython backend, the owner of the thread pool."""
     return load_or_skip("cython")
+
+
+@pytest.fixture(scope="module")
+def names_are_forgotten():
+    """Activations that the module's tests write are known by name until its end."""
+    before = dict(checks.written)
+    yield
+    checks.written.clear()
+    checks.written.update(before)
 
 
 @pytest.fixture

@@ -10,23 +10,16 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import checks, ops
+from fastmlp import ops
 
 numba = pytest.importorskip("numba", reason="Numba is not installed")
+pytestmark = pytest.mark.usefixtures("names_are_forgotten")
 
 from numba.core import types  # noqa: E402
 
 from fastmlp.kernels.numba_scalars.activations import DERIVATIVE, FORWARD  # noqa: E402
 from fastmlp.kernels.numba_scalars.losses import ELEMENTWISE  # noqa: E402
 from fastmlp.kernels.numba_scalars.numbers import number, real_of  # noqa: E402
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _names_are_forgotten():
-    before = dict(checks.written)
-    yield
-    checks.written.clear()
-    checks.written.update(before)
 
 
 @pytest.fixture(scope="module")

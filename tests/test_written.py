@@ -11,9 +11,10 @@ import pytest
 from networks import plainly
 
 import fastmlp as fm
-from fastmlp import checks, nn, ops, optim
+from fastmlp import nn, ops, optim
 
 pytest.importorskip("numba", reason="Numba is not installed")
+pytestmark = pytest.mark.usefixtures("names_are_forgotten")
 
 SHIFT = 0.25
 
@@ -93,14 +94,6 @@ FORMULAS = {
     "counted": (lambda x: (x > 1) + 0.5 * x, lambda z: (z > 1) + 0.5 * z, lambda z: 0.5 + 0 * z),
     "constant": (lambda x: 3, lambda z: 3 + 0 * z, lambda z: 0 * z),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _names_are_forgotten():
-    before = dict(checks.written)
-    yield
-    checks.written.clear()
-    checks.written.update(before)
 
 
 @pytest.fixture(scope="module")
