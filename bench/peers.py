@@ -9,6 +9,7 @@ The ways of each are in a file of its own, peer_torch.py and the like, which is 
 in the library's own process.
 """
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +37,7 @@ class Version:
     """One way to do a case. `call()` is what is timed; calls run within `context()`.
 
     checked: a call that gives the result or results, where `call` does not give them as arrays can be read.
-    compiles: does its first call compile something?
+    compiles: does its first call compile something? seconds: that a call took when it was last timed
     """
 
     name: str
@@ -44,6 +45,7 @@ class Version:
     context: Callable[[], AbstractContextManager] = nullcontext
     checked: Callable[[], object] | None = None
     compiles: bool = False
+    seconds: float = math.inf
 
     def results(self) -> list[np.ndarray]:
         """Calls once. -> copies of the arrays that it gives"""

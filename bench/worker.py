@@ -24,6 +24,7 @@ from fastmlp import ops
 from . import ceilings, environment, timing, training, work
 from .peers import BACKENDS, use_threads, versions
 
+SHORT = 0.05  # seconds of a call that another one before it warms up; what takes longer is cold for a small part alone
 A_MOMENT = 0.02  # seconds: a first call that is quicker has not compiled
 
 
@@ -176,9 +177,10 @@ class Bench:
         """Seconds for `calls` calls, after one that wakes the threads and fills the caches."""
         version = self.versions[name]
         with version.context():
-            if calls > 1:
+            if calls > 1 or version.seconds < SHORT:
                 version.call()
             seconds = timing.batch_seconds(version.call, calls)
+        version.seconds = seconds / calls
         wait_until_idle()
         return seconds
 
