@@ -17,7 +17,7 @@ from .worker import WorkerError
 DTYPES = {"f32": "float32", "f64": "float64"}
 QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
 FULL = Effort(turns=5, seconds=0.008, sessions=2, most=1, attempts=2)
-WHOLE = {"training", "cold", "busy"}  # sections that are no table of cases
+WHOLE = set(SECTIONS) - set(DIMENSIONS)  # sections that are no table of cases
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}
 tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
@@ -134,9 +134,7 @@ def _saved(text):
 
 
 def _default_threads(quick):
-    if environment.usable_cpus() == 1:
-        return [1]
-    return [1] if quick else [1, 2]
+    return [1] if quick or environment.usable_cpus() == 1 else [1, 2]
 
 
 def main(argv=None):

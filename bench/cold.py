@@ -26,9 +26,8 @@ def measure(libraries: list[str], threads: int, backend: str | None, rounds: int
 
 
 def _measure_once(row: ColdRow, threads: int, backend: str | None) -> None:
-    module = environment.module_of(row.library)
     done = subprocess.run(
-        [sys.executable, "-P", "-c", IMPORT.format(module)],
+        [sys.executable, "-P", "-c", IMPORT.format(row.library)],
         env=environment_of_threads(threads),
         cwd=os.path.abspath(os.sep),
         capture_output=True,

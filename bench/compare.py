@@ -1,10 +1,10 @@
 """Two runs: what is faster or slower since. A row counts as changed where the intervals of its ratio to the peer, which
 a faster or slower machine leaves alone, do not overlap."""
 
-import math
+import statistics
 from dataclasses import dataclass
 
-from .report import duration, shape_text, threads_text
+from .report import duration, threads_text
 from .results import Results, Row
 
 
@@ -41,7 +41,7 @@ def lines(old: Results, new: Results) -> list[str]:
         return ["", "compared with the old run: no row is in both"]
     changed = [c for c in found if c.certain]
     slower = sum(c.gain < 1 for c in changed)
-    mean = math.exp(sum(math.log(c.gain) for c in found) / len(found))
+    mean = statistics.geometric_mean(c.gain for c in found)
     head = [
         "",
         f"compared with the old run (revision {old.environment.get('revision') or 'unknown'}), beside the same peers: "
@@ -59,9 +59,8 @@ def lines(old: Results, new: Results) -> list[str]:
 
 
 def _line(c: Change) -> str:
-    name = f"{c.new.section} {c.new.kernel} {shape_text(c.new.shape)} {c.new.dtype}"
     return (
-        f"  {'faster' if c.gain > 1 else 'SLOWER'} {c.gain:5.2f}x  {name}, {threads_text(c.new.threads)}: "
+        f"  {'faster' if c.gain > 1 else 'SLOWER'} {c.gain:5.2f}x  {c.new.name}, {threads_text(c.new.threads)}: "
         f"{duration(c.old.seconds)} -> {duration(c.new.seconds)}; "
         f"beside {c.new.peer} {_ratio(c.old)} -> {_ratio(c.new)}"
     )

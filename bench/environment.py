@@ -9,13 +9,15 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from fastmlp.backend import cpu_name
+
 from .peers import BACKENDS, PEERS
 
 
 def describe():
     """The machine and this run, as a dict of strings and numbers."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cpus": usable_cpus(),
         "limits": _limits(),
         "governor": _governor(),
@@ -48,13 +50,6 @@ def _blas():
 
     found = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
-
-
-MODULES = {"cython": "fastmlp", "numba": "fastmlp"}  # where they are not called as the library is
-
-
-def module_of(library):
-    return MODULES.get(library, library)
 
 
 def installed_mib(library):
@@ -133,14 +128,6 @@ def _governor():
 def load_average():
     """The one-minute load, or None where the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def _cpu():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _revision():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from . import timing
 from .check import case_problem
-from .others import Watch
+from .others import Watch, most
 from .results import Ceiling, Row
 from .work import Case, expected, inputs
 from .worker import Worker, WorkerError
@@ -97,7 +97,7 @@ def _go_on(row, before):
     both = [name for name in row.times if name in before.times]
     row.times = {name: timing.Times(before.times[name].samples + row.times[name].samples) for name in both}
     row.sessions = before.sessions + row.sessions
-    row.others = max((share for share in (row.others, before.others) if share is not None), default=None)
+    row.others = most(row.others, before.others)
     row.notes = list(dict.fromkeys(before.notes + row.notes))
 
 

@@ -33,6 +33,11 @@ class Watch:
         return time.perf_counter(), machine, own
 
 
+def most(*shares):
+    """The largest of the shares that are known; None if none is."""
+    return max((share for share in shares if share is not None), default=None)
+
+
 def _busy_seconds():
     """Seconds that the usable CPUs have not been idle since the machine started, stolen ones included."""
     try:

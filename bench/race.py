@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from .others import Watch
+from .others import Watch, most
 from .results import TrainingRow
 from .training import AIM, Task, data
 from .worker import WorkerError, Workers
@@ -64,7 +64,7 @@ def _again(row: TrainingRow, workers: Workers, task: Task, folder: str) -> None:
     try:
         watch = Watch([workers[row.library]])
         found = workers[row.library].train(task, folder)
-        row.others = max(filter(None, (row.others, watch.share())), default=None)
+        row.others = most(row.others, watch.share())
         row.peak_mib = workers[row.library].peak_mib()
     except WorkerError as e:
         row.problem = str(e)

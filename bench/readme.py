@@ -45,15 +45,17 @@ def image_lines(block: str, folder: Path) -> str:
 
 def markdown(results: Results) -> str:
     """The whole block: what was measured on what, the targets, a table for each section."""
-    about = "\n".join(map(_escaped, [*tables.environment(results), *tables.missing(results)]))
     targets = tables.targets(results)
-    return "\n\n".join([about, *([_grid(targets)] if targets else []), *map(_table, tables.of(results))])
+    return "\n\n".join([_about(results), *([_grid(targets)] if targets else []), *map(_table, tables.of(results))])
 
 
 def short(results: Results) -> str:
     """What was measured on what, and a line for each section."""
-    about = "\n".join(map(_escaped, [*tables.environment(results), *tables.missing(results)]))
-    return "\n\n".join([about, *map(_table, tables.summary(results))])
+    return "\n\n".join([_about(results), *map(_table, tables.summary(results))])
+
+
+def _about(results: Results) -> str:
+    return "\n".join(map(_escaped, [*tables.environment(results), *tables.missing(results)]))
 
 
 def _table(table: tables.Table) -> str:

@@ -91,11 +91,7 @@ def _measure_all(wanted, ceiling, args, results):
             for session in sessions:
                 with Workers(ceiling.threads, args.backend) as workers:
                     for table in tables:
-                        for case, peer in table:
-                            begin(f"{case.name} against {peer}")
-                            rows[case, peer] = measure(
-                                case, peer, workers, ceiling, args.effort, rows.get((case, peer))
-                            )
+                        _measure_table(table, rows, workers, ceiling, args.effort, begin)
                         if session == sessions[-1]:
                             shown.append(table)
                             _show(table, rows)
@@ -107,6 +103,13 @@ def _measure_all(wanted, ceiling, args, results):
         for table in tables:  # of an interrupted run
             if table not in shown:
                 _show(table, rows)
+
+
+def _measure_table(table, rows, workers, ceiling, effort, begin):
+    """Another session of the rows of one table."""
+    for case, peer in table:
+        begin(f"{case.name} against {peer}")
+        rows[case, peer] = measure(case, peer, workers, ceiling, effort, rows.get((case, peer)))
 
 
 def _tables(wanted, results):

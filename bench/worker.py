@@ -157,10 +157,8 @@ class Bench:
                 with version.context(), ops.compiled_at_once() if self.is_own else contextlib.nullcontext():
                     version.call()
                 self.versions[version.name] = version
-                if version.compiles or self.is_numba:
-                    took = time.perf_counter() - begin
-                    if took < A_MOMENT:
-                        continue
+                took = time.perf_counter() - begin
+                if took >= A_MOMENT and (version.compiles or self.is_numba):
                     notes.append(f"{self.library} {version.name}: the first call took {took:.2f} s")
             except Exception as e:
                 notes.append(f"{self.library} {version.name} failed: {_one_line(e)}")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -136,6 +137,15 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """The number of threads that the compiled kernels use: FASTMLP_NUM_THREADS, else what affinity and cgroup allow."""
     return load("cython").get_num_threads()
+
+
+def cpu_name() -> str:
+    """What the machine calls its CPU."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def show_config() -> None:

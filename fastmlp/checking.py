@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product, takewhile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import nn, optim
 from .autograd import Tensor
-from .backend import AUTOMATIC, MODULES, get_backend, get_num_threads, load, set_num_threads, use_backend
+from .backend import AUTOMATIC, MODULES, cpu_name, get_backend, get_num_threads, load, set_num_threads, use_backend
 from .creation import as_tensor, manual_seed
 from .kernels import selfcheck
 from .kernels.cases import all_cases
@@ -38,7 +37,7 @@ def main(arguments: list[str]) -> int:
     families = selfcheck.chosen(cases)
     _say("fastmlp", _version())
     _say("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}, NumPy {np.__version__}")
-    _say("cpu", _cpu())
+    _say("cpu", cpu_name())
     _say("cases", f"{sum(map(len, families.values()))} of {len(cases)}, in float32 and float64")
     for name, reason in missing.items():
         _say(name, f"not checked: {reason}")
@@ -89,14 +88,6 @@ def _version() -> str:
         return version("fastmlp")
     except PackageNotFoundError:
         return "not installed as a package"
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _say(label: str, text: str) -> None:
