@@ -16,7 +16,7 @@ from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
-FULL = Effort(turns=5, seconds=0.008, sessions=2, most=1, attempts=2)
+FULL = Effort(turns=5, seconds=0.008, sessions=2, most=1, attempts=2, memory=True)
 WHOLE = set(SECTIONS) - set(DIMENSIONS)  # sections that are no table of cases
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}

@@ -18,7 +18,7 @@ PEAK = "FMA peak"  # timed in the same turns: a call is 10⁹ operations
 class Effort:
     """sessions: with new processes each. turns, seconds: how many turns in one, of what length. most: times the turns
     for a row whose ratio is not precise. attempts: how often a row is timed that other processes disturb. compiled:
-    torch.compile too."""
+    torch.compile too. memory: is it measured too?"""
 
     turns: int
     seconds: float
@@ -26,6 +26,7 @@ class Effort:
     most: int = 3
     attempts: int = 1
     compiled: bool = False
+    memory: bool = False
 
 
 def measure(
@@ -50,6 +51,8 @@ def measure(
         _go_on(row, before)
         _judge(row, peer)
         _compare_with_ceiling(row, case, ceiling)
+        if effort.memory:
+            _memory(row, (ours, workers[peer]))
     return row
 
 
@@ -98,6 +101,7 @@ def _go_on(row, before):
     row.times = {name: timing.Times(before.times[name].samples + row.times[name].samples) for name in both}
     row.sessions = before.sessions + row.sessions
     row.others = most(row.others, before.others)
+    row.memory_mib = before.memory_mib
     row.notes = list(dict.fromkeys(before.notes + row.notes))
 
 
@@ -112,6 +116,19 @@ def _the_fastest(times, pair):
     return [times[_fastest(times, worker.library)] for worker in pair]
 
 
+def _memory(row, pair):
+    """Of the versions that stand for the two sides; once, as it is the same in every session."""
+    for version, worker in zip((row.ours, row.theirs), pair):
+        if version not in row.memory_mib:
+            try:
+                mib = worker.memory_mib(version.removeprefix(f"{worker.library} "))
+            except WorkerError as e:
+                row.notes.append(f"its memory was not measured: {e}")
+                return
+            if mib is not None:
+                row.memory_mib[version] = mib
+
+
 def _right_versions(row, case, worker, want, compiled):
     """{name: batch} of the versions that run and give the right result; the others are in the row's notes."""
     names, notes = worker.prepare(case, compiled)
@@ -123,8 +140,6 @@ def _right_versions(row, case, worker, want, compiled):
             row.notes.append(f"{worker.library} {name} refused: {wrong}")
         else:
             right[f"{worker.library} {name}"] = _batch(worker, name)
-            if case.section == "classes" and (mib := worker.extra_mib(name)) is not None:
-                row.extra_mib[f"{worker.library} {name}"] = mib
     return right
 
 

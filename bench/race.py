@@ -1,11 +1,12 @@
 """Libraries that train the same network to the same accuracy, in turns.
 
-Every library first trains once, which compiles what it compiles and shows whether its loss is that of the others. Then
-they take turns, each from the start.
+Every library first trains an epoch, which compiles what it compiles and shows whether its loss is that of the others.
+Then they take turns, each from the start.
 """
 
 import statistics
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ LIBRARIES = ("torch", "jax", "sklearn")
 
 
 def measure(task: Task, libraries: list[str], threads: int, backend: str | None, rounds: int) -> list[TrainingRow]:
-    """A row for each of the libraries, trained `rounds` times and once before."""
+    """A row for each of the libraries, trained `rounds` times, and for an epoch before."""
     rows = [TrainingRow(library, "", task.name, task.shape, threads) for library in libraries]
     with tempfile.TemporaryDirectory() as folder, Workers(threads, backend) as workers:
         try:
@@ -41,7 +42,7 @@ def measure(task: Task, libraries: list[str], threads: int, backend: str | None,
 def _first(row: TrainingRow, workers: Workers, task: Task, folder: str) -> float | None:
     """-> the mean loss of the first epoch"""
     try:
-        found = workers[row.library].train(task, folder)
+        found = workers[row.library].train(replace(task, most_epochs=1), folder)
     except WorkerError as e:
         row.problem = str(e)
         return None

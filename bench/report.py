@@ -1,14 +1,12 @@
 """The results as plain text for a console. Every function gives lines; printing is the caller's."""
 
+from collections.abc import Callable, Sequence
 from statistics import median
 
-from .cases import CASES
 from .results import LOSING, BusyRow, Ceiling, ColdRow, Results, Row, TrainingRow, geometric_mean, worst
 from .targets import verdicts
 from .timing import NOISY, PRECISE
 from .training import AIM
-
-LONGEST = max(len("x".join(map(str, case.shape))) for case in CASES)
 
 WHAT = {
     "linear": "fused linear forward: act(x wᵀ + b), shape m x k x n",
@@ -81,31 +79,64 @@ def ceiling_line(c: Ceiling) -> str:
     return f"ceilings    {threads_text(c.threads)}: {fma}, {copy}; shares of it: of the same turns"
 
 
-def table_heading(row: Row) -> list[str]:
-    columns = f"{_first_columns(row.section, 'shape', 'kernel')}{'fastmlp':>9}{'± %':>5}{row.peer:>12}{'± %':>5}"
-    columns += f"{'speed-up':>10} {'[95 % interval]':<18}{'rate':<30}fastest of {row.peer}"
-    return ["", f"{WHAT[row.section]}; {row.dtype}, {threads_text(row.threads)}, against {row.peer}", columns]
+def table_lines(rows: list[Row]) -> list[str]:
+    """The rows of one section, dtype, number of threads and peer: what they are, a line for each, what they say."""
+    first = rows[0]
+    what = f"{WHAT[first.section]}; {first.dtype}, {threads_text(first.threads)}, against {first.peer}"
+    titles, sides, _ = zip(*_columns(first.peer))
+    head, *body = _grid([titles, *map(_texts, rows)], sides)
+    lines = ["", what, head]
+    for row, line in zip(rows, body):
+        lines += [line + _remarks(row), *(f"      note: {note}" for note in row.notes)]
+    return lines + _table_summary(rows)
 
 
-def _first_columns(section: str, shape: str, kernel: str) -> str:
-    """As wide as the longest kernel of the section needs."""
-    width = max((len(case.kernel) for case in CASES if case.section == section), default=0)
-    return f"  {shape:<{LONGEST + 2}}{kernel:<{width + 2}}"
+def _grid(rows: list[Sequence[str]], sides: Sequence[str]) -> list[str]:
+    """Columns as wide as they need, without those that have nothing below their title. sides: "<" or ">", where the
+    texts of a column stand."""
+    columns = [column for column in zip(sides, *rows) if any(column[2:])]
+    widths = [max(map(len, column)) for column in columns]
+    padded = [[f"{text:{side}{width}}" for text in texts] for (side, *texts), width in zip(columns, widths)]
+    return ["  " + "  ".join(line).rstrip() for line in zip(*padded)]
 
 
-def row_lines(row: Row) -> list[str]:
-    head = _first_columns(row.section, shape_text(row.shape), row.kernel)
-    if row.problem or row.ratio is None:
-        return [f"{head}NOT TIMED: {row.problem}"]
-    ours, theirs, r = row.times[row.ours], row.times[row.theirs], row.ratio
-    line = f"{head}{duration(ours.median):>9}{100 * ours.spread:>5.0f}{duration(theirs.median):>12}"
-    line += f"{100 * theirs.spread:>5.0f}{r.median:>9.2f}x " + f"[{r.low:.2f}, {r.high:.2f}]".ljust(18)
-    line = f"{line}{_rate(row):<30}{row.theirs.split(' ', 1)[1]}"
+def _texts(row: Row) -> list[str]:
+    """One for each column; of a row that was not timed, which one it is."""
+    columns = _columns(row.peer)
+    which = [cell(row) for _, _, cell in columns[:2]]
+    return which + [cell(row) if row.ratio else "" for _, _, cell in columns[2:]]
+
+
+def _columns(peer: str) -> list[tuple[str, str, Callable[[Row], str]]]:
+    """Title, side at which the texts stand, text of a row. The first two say which row it is."""
+    return [
+        ("shape", "<", lambda r: shape_text(r.shape)),
+        ("kernel", "<", lambda r: r.kernel),
+        ("fastmlp", ">", lambda r: duration(r.seconds)),
+        ("± %", ">", lambda r: f"{100 * r.times[r.ours].spread:.0f}"),
+        (peer, ">", lambda r: duration(r.peer_seconds)),
+        ("± %", ">", lambda r: f"{100 * r.times[r.theirs].spread:.0f}"),
+        ("speed-up", ">", lambda r: f"{r.ratio.median:.2f}x"),
+        ("95 % interval", "<", lambda r: f"[{r.ratio.low:.2f}, {r.ratio.high:.2f}]"),
+        ("rate", "<", _rate),
+        ("MiB", ">", lambda r: mib_texts(r, "/")),
+        (f"fastest of {peer}", "<", lambda r: r.theirs.split(" ", 1)[1]),
+    ]
+
+
+def _remarks(row: Row) -> str:
+    if row.ratio is None:
+        return f"  NOT TIMED: {row.problem}"
     marks = ["LOSING"] * row.losing + ["noisy"] * row.noisy
     if row.disturbed:
         marks.append(f"DISTURBED: others took {100 * row.others:.0f} % of the machine")
-    memory = [f"{version} takes {mib:.0f} MiB beside its results" for version, mib in row.extra_mib.items()]
-    return [line + "".join(f"  {mark}" for mark in marks), *(f"      note: {note}" for note in (*row.notes, *memory))]
+    return "".join(f"  {mark}" for mark in marks)
+
+
+def mib_texts(row: Row, between: str) -> str:
+    """The memory that fastmlp and the peer take beside the inputs; nothing where the system does not tell."""
+    known = [row.memory_mib.get(version) for version in (row.ours, row.theirs)]
+    return "" if None in known else between.join(f"{mib:.1f}" if mib < 10 else f"{mib:.0f}" for mib in known)
 
 
 def _rate(row: Row) -> str:
@@ -117,7 +148,7 @@ def _rate(row: Row) -> str:
     return ""
 
 
-def table_summary(rows: list[Row]) -> list[str]:
+def _table_summary(rows: list[Row]) -> list[str]:
     mean, slowest = geometric_mean(rows), worst(rows)
     if mean is None or slowest is None:
         return ["  nothing could be timed"]

@@ -34,7 +34,7 @@ class Row:
     peak_share: float | None = None  # of the FMA peak of that many cores, measured in the same turns
     gbps: float | None = None
     copy_share: float | None = None  # of copy bandwidth; above 1 where the caches help
-    extra_mib: dict[str, float] = field(default_factory=dict)  # by version: memory that a call takes beyond its results
+    memory_mib: dict[str, float] = field(default_factory=dict)  # by version, beside the inputs: see worker.py
     others: float | None = None  # share of the machine that other processes took meanwhile
     notes: list[str] = field(default_factory=list)
     problem: str | None = None

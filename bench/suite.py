@@ -37,7 +37,7 @@ def run(args, results):
             say(["", report.ceiling_line(ceiling)])
             if args.cases and effort.sessions > 1:
                 say(f"            in {effort.sessions} sessions; the tables come with the last")
-        _measure_all(wanted, ceiling, args, results)
+            _measure_all(wanted, workers, ceiling, args, results)
     if not args.shapes:  # the others have their own
         _measure_the_rest(args, results)
     results.environment["load_average_at_end"] = environment.load_average()
@@ -82,22 +82,22 @@ def _introduce(workers, results, peers):
             results.missing[peer] = str(e)
 
 
-def _measure_all(wanted, ceiling, args, results):
+def _measure_all(wanted, workers, ceiling, args, results):
     """The rows for one number of threads, session by session."""
     tables, rows, shown = _tables(wanted, results), {}, []
     sessions = range(1, args.effort.sessions + 1)
     try:
         with progress(len(sessions) * sum(map(len, tables))) as begin:
             for session in sessions:
-                with Workers(ceiling.threads, args.backend) as workers:
-                    for table in tables:
-                        _measure_table(table, rows, workers, ceiling, args.effort, begin)
-                        if session == sessions[-1]:
-                            shown.append(table)
-                            _show(table, rows)
-                        else:
-                            case, peer = table[0]
-                            say(f"  session {session}: {case.section}, {case.dtype}, against {peer}")
+                for table in tables:
+                    _measure_table(table, rows, workers, ceiling, args.effort, begin)
+                    if session == sessions[-1]:
+                        shown.append(table)
+                        _show(table, rows)
+                    else:
+                        case, peer = table[0]
+                        say(f"  session {session}: {case.section}, {case.dtype}, against {peer}")
+                workers.close()  # the next session has new ones
     finally:
         results.rows += rows.values()
         for table in tables:  # of an interrupted run
@@ -126,7 +126,4 @@ def _tables(wanted, results):
 def _show(table, rows):
     found = [rows[pair] for pair in table if pair in rows]
     if found:
-        say(report.table_heading(found[0]))
-        for row in found:
-            say(report.row_lines(row))
-        say(report.table_summary(found))
+        say(report.table_lines(found))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
 
-from .report import WHAT, duration, options_text, shape_text, threads_text
+from .report import WHAT, duration, mib_texts, options_text, shape_text, threads_text
 from .results import LOSING, BusyRow, ColdRow, Results, Row, TrainingRow, geometric_mean, worst
 from .targets import Verdict, verdicts
 from .timing import Times
@@ -110,6 +110,9 @@ def environment(results: Results) -> list[str]:
         else "",
         f"A number such as 1.50 is the peer's time over fastmlp's: above 1 fastmlp is faster. **Bold**: it "
         f"loses (below {LOSING}). ~: noisy. !: other processes disturbed it. {NONE}: not timed.",
+        "MiB: the memory of fastmlp, then of the other, at the peak of a call, beside the inputs."
+        if any(row.memory_mib for row in results.rows)
+        else "",
     ]
     return [line for line in lines if line]
 
@@ -148,18 +151,21 @@ def _section(rows: list[Row]) -> Table:
         names, labels = names[::-1], [label[::-1] for label in labels]
     cells = {(down, row.threads, across): row for (down, across), row in zip(labels, rows)}
     columns = sorted(dict.fromkeys((threads, across) for _, threads, across in cells), key=lambda c: c[0])
+    across = [f"{across}, {threads_text(threads)}" for threads, across in columns]
+    of_first: dict[str, Callable[[Row | None], Cell]] = {f"fastmlp, {across[0]}": _time}
+    if any(row.memory_mib for row in rows):
+        of_first["MiB"] = _mib
     body = []
     for down in dict.fromkeys(down for down, _ in labels):
         found = [cells.get((down, *column)) for column in columns]
-        body.append([Cell(down), _time(found[0]), *map(_ratio, found)])
+        body.append([Cell(down), *(cell(found[0]) for cell in of_first.values()), *map(_ratio, found)])
     means = [geometric_mean([row for (_, *key), row in cells.items() if tuple(key) == c]) for c in columns]
-    body.append([Cell("geometric mean"), Cell(""), *(Cell(_shown(mean, ".2f")) for mean in means)])
-    across = [f"{across}, {threads_text(threads)}" for threads, across in columns]
+    body.append([Cell("geometric mean"), *(Cell("") for _ in of_first), *(Cell(_shown(mean, ".2f")) for mean in means)])
     what = f"{rows[0].dtype}, against {rows[0].peer}"
     return Table(
         f"{WHAT[rows[0].section]}; {what}",
         f"{rows[0].section}, {what}",
-        [names[0], f"fastmlp, {across[0]}", *across],
+        [names[0], *of_first, *across],
         body,
         _named(rows),
     )
@@ -167,6 +173,10 @@ def _section(rows: list[Row]) -> Table:
 
 def _time(row: Row | None) -> Cell:
     return Cell(duration(row.seconds) if row and row.ratio else NONE)
+
+
+def _mib(row: Row | None) -> Cell:
+    return Cell((row and row.ratio and mib_texts(row, ", ")) or NONE)
 
 
 def _ratio(row: Row | None) -> Cell:
@@ -178,10 +188,8 @@ def _ratio(row: Row | None) -> Cell:
 def _named(rows: list[Row]) -> list[str]:
     """The rows that lose, and those that could not be timed, with their reasons."""
     losing = [f"{_name(r)} {r.ratio.median:.2f} [{r.ratio.low:.2f}, {r.ratio.high:.2f}]" for r in rows if r.losing]
-    memory = [f"{_name(r)}: {version} {mib:.0f}" for r in rows for version, mib in r.extra_mib.items()]
     return [
         *_note("Losing, with their 95 % intervals", losing),
-        *_note("Memory at the peak of a call beside its results, MiB", memory),
         *_untimed((_name(r), r.problem) for r in rows),
     ]
 

@@ -9,6 +9,8 @@ pickled through the child's standard input and output.
 """
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import pickle
@@ -112,12 +114,16 @@ class Workers:
             worker = self._running[library] = Worker(library, *self._config)
         return worker
 
+    def close(self):
+        """Ends them all. What is needed later is started again."""
+        for worker in self._running.values():
+            worker.close()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        for worker in self._running.values():
-            worker.close()
+        self.close()
 
 
 def environment_of_threads(threads):
@@ -145,16 +151,19 @@ class Bench:
             fastmlp.set_backend(backend)
         use_threads(library, threads, backend)
         self.is_numba = self.is_own and fastmlp.get_backend() == "numba"
+        gc.freeze()  # no search for garbage goes through what was imported
+        self.case = ()
         self.versions = {}
 
     def prepare(self, case, compiled):
         """Makes the inputs and runs every version once. -> names of those that ran, notes about the others"""
+        self.case = (case, work.inputs(case), compiled)
         self.versions = {}
         notes = []
-        for version in versions(self.library, case, work.inputs(case), compiled):
+        for version in versions(self.library, *self.case):
             try:
                 begin = time.perf_counter()
-                with version.context(), ops.compiled_at_once() if self.is_own else contextlib.nullcontext():
+                with self._ready(version):
                     version.call()
                 self.versions[version.name] = version
                 took = time.perf_counter() - begin
@@ -164,6 +173,12 @@ class Bench:
                 notes.append(f"{self.library} {version.name} failed: {_one_line(e)}")
         wait_until_idle()
         return list(self.versions), notes
+
+    @contextlib.contextmanager
+    def _ready(self, version):
+        """Within the block, what the version calls for the first time is compiled at once."""
+        with version.context(), ops.compiled_at_once() if self.is_own else contextlib.nullcontext():
+            yield
 
     def result(self, name):
         """The arrays that a version gives."""
@@ -212,12 +227,20 @@ class Bench:
     def installed_mib(self):
         return environment.installed_mib(self.library)
 
-    def extra_mib(self, name):
-        """MiB of memory that a call takes at its peak beyond what it gives. None where the system does not tell."""
-        version = self.versions[name]
-        with version.context():
-            seen = peak_and_present_mib(version.call)
-        return None if seen is None else max(0.0, seen[0] - seen[1])
+    def memory_mib(self, name):
+        """MiB that a version takes beside its inputs, at the peak of a call: what is made for it once, what a call
+        needs, and what it gives. None where the system does not tell.
+
+        The version is made anew, so that nothing of it is there before, and nothing of the others.
+        """
+        self.versions = {}
+        before = settled_mib()
+        version = next(v for v in versions(self.library, *self.case) if v.name == name)
+        with self._ready(version):
+            version.call()  # a network's first step is not a compiled one
+            peak = peak_mib(version.call)
+        wait_until_idle()
+        return None if peak is None else max(0.0, peak - before)
 
     def cpu_seconds(self):
         """What all threads of this process have used so far."""
@@ -248,16 +271,22 @@ def wait_until_idle(limit=0.25):
             return
 
 
-def peak_and_present_mib(call):
-    """The memory of this process: at its peak within the call; after it, with what it gave. None without Linux."""
+def settled_mib():
+    """The memory of this process once what it freed has gone back to the system. None without Linux."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # a C library that is not GNU's
+        ctypes.CDLL(None).malloc_trim(0)
+    return memory_mib("VmRSS")
+
+
+def peak_mib(call):
+    """The memory of this process at its peak within the call. None without Linux."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
-        result = call()
     except OSError:
         return None
-    seen = memory_mib("VmHWM"), memory_mib("VmRSS")
-    del result
-    return seen
+    call()
+    return memory_mib("VmHWM")
 
 
 def memory_mib(name):

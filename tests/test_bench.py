@@ -111,7 +111,7 @@ def test_a_wrong_kernel_is_refused_before_it_is_timed(wrong):
     row = measured(*workers.values())
     assert f"{wrong} way refused" in row.problem and row.ratio is None
     assert workers[wrong].timed == 0
-    assert f"{wrong} way refused" in "".join(report.row_lines(row))
+    assert f"{wrong} way refused" in "".join(report.table_lines([row]))
 
 
 def test_a_peer_that_raises_is_a_row_that_says_so():
@@ -122,7 +122,9 @@ def test_a_peer_that_raises_is_a_row_that_says_so():
 
     peer.prepare = prepare
     row = measured(FakeWorker("fastmlp"), peer)
-    assert row.problem == "torch: out of memory" and "NOT TIMED: torch: out of memory" in report.row_lines(row)[0]
+    assert row.problem == "torch: out of memory" and "NOT TIMED: torch: out of memory" in "".join(
+        report.table_lines([row])
+    )
 
 
 def test_the_fastest_way_stands_for_a_library():
@@ -131,7 +133,7 @@ def test_the_fastest_way_stands_for_a_library():
     peer.time = lambda name, calls: calls * {"slow": 9e-6, "fast": 2e-6}[name]
     row = measured(FakeWorker("fastmlp", 1e-6), peer)
     assert row.theirs == "torch fast" and row.ratio.median == pytest.approx(2)
-    assert any("torch compile failed: no compiler" in line for line in report.row_lines(row))
+    assert any("torch compile failed: no compiler" in line for line in report.table_lines([row]))
 
 
 @pytest.mark.parametrize(("shares", "disturbed"), [([0.5, 0.5, 0.5], True), ([0.5, 0.0], False), ([None], False)])
@@ -139,7 +141,7 @@ def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, shares, disturbe
     seen = iter(shares)
     monkeypatch.setattr("fastmlp.bench.measure.Watch.share", lambda self: next(seen))
     row = measured(FakeWorker("fastmlp"), FakeWorker("torch"), attempts=3)
-    assert row.disturbed is disturbed and ("DISTURBED" in report.row_lines(row)[0]) is disturbed
+    assert row.disturbed is disturbed and ("DISTURBED" in report.table_lines([row])[3]) is disturbed
     assert len(list(seen)) == 0
 
 
@@ -268,11 +270,20 @@ def test_the_targets_of_training():
 
 @pytest.mark.parametrize("section", ["linear", "loss", "step", "eager"])
 def test_the_columns_stand_below_their_titles(section):
-    for case in cases.select([section], ["float32"]):
-        row = row_of(case.shape, case.kernel, section=section)
-        titles, line = report.table_heading(row)[-1], report.row_lines(row)[0]
-        assert line.index(case.kernel) == titles.index("kernel")
-        assert line.index("1 ms") + len("1 ms") == titles.index("fastmlp") + len("fastmlp")
+    rows = [row_of(case.shape, case.kernel, section=section) for case in cases.select([section], ["float32"])]
+    rows += [replace(rows[0], ratio=None, problem="gave up")]
+    _, _, titles, *lines = report.table_lines(rows)
+    for row, line in zip(rows, lines):
+        assert line.index(row.kernel) == titles.index("kernel")
+        end = titles.index("fastmlp") + len("fastmlp")
+        assert line[end - 7 : end].endswith("1 ms") or "NOT TIMED" in line
+
+
+def test_memory_stands_in_the_row_where_it_is_known():
+    row = row_of((1, 2, 3), "relu")
+    assert report.mib_texts(row, "/") == ""
+    row.memory_mib = {row.ours: 0.25, row.theirs: 12.6}
+    assert report.mib_texts(row, "/") == "0.2/13" and "0.2/13" in report.table_lines([row])[3]
 
 
 def test_a_saved_run_is_the_same_when_loaded(tmp_path):
@@ -282,7 +293,7 @@ def test_a_saved_run_is_the_same_when_loaded(tmp_path):
 
 
 def test_the_summary_names_the_losing_rows():
-    text = "\n".join(report.table_summary(a_run().rows))
+    text = "\n".join(report.table_lines(a_run().rows))
     assert "losing (below 0.95x): 128x784x256 gelu 0.50x" in text
     assert "1 rows could not be timed" in text and "1 of 5 rows were DISTURBED" in text
 
