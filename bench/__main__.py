@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from . import compare, environment, report
+from . import busy, compare, environment, report
 from .cases import DIMENSIONS, SECTIONS, SUITES, sections_of, select
 from .measure import Effort
 from .peers import BACKENDS, PEERS
@@ -15,9 +15,9 @@ from .suite import run, say
 from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
-QUICK = Effort(turns=4, seconds=0.008, sessions=2, most=1)
-FULL = Effort(turns=5, seconds=0.008, sessions=2, most=1, attempts=2, memory=True)
-WHOLE = set(SECTIONS) - set(DIMENSIONS)  # sections that are no table of cases
+QUICK = Effort(turns=4, seconds=0.008, sessions=2)
+FULL = Effort(turns=5, seconds=0.008, sessions=2, attempts=2, memory=True)
+WHOLE = [section for section in SECTIONS if section not in DIMENSIONS]  # those that are no table of cases
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}
 tables:  {", ".join(s for s in SECTIONS if s not in SUITES)}
@@ -51,7 +51,7 @@ def parse(argv):
     )
     p.add_argument(
         "--backend",
-        default=os.environ.get("FASTMLP_BACKEND"),
+        default=os.environ.get("FASTMLP_BACKEND") or None,
         metavar="NAME",
         help="fastmlp's backend; default: FASTMLP_BACKEND, else the compiled one",
     )
@@ -65,23 +65,41 @@ def parse(argv):
             p.error(f"argument SUITE: unknown {name!r}; known are {', '.join(dict.fromkeys((*SUITES, *SECTIONS)))}")
     args.quick = not args.full
     args.sections = sections_of(args.suites)
+    for section, why in _left_out(args).items():
+        if section in args.suites:
+            p.error(why)
+        args.sections.remove(section)
     args.threads = args.threads or _default_threads(args.quick)
     effort = QUICK if args.quick else FULL
     args.effort = replace(effort, turns=args.turns or effort.turns, compiled=args.compile)
     args.cases = select(args.sections, [DTYPES[d] for d in args.dtype], args.quick, args.shapes)
     if max(args.threads) > environment.usable_cpus():
         p.error(f"argument --threads: {max(args.threads)}, but this process may use {environment.usable_cpus()} CPUs")
-    if not args.cases and not (WHOLE & set(args.sections) and not args.shapes):
+    if not args.cases and not set(WHOLE) & set(args.sections):
         p.error(_why_nothing(args))
     return args
 
 
+def _left_out(args):
+    """{section: why} of what is no table of cases, and not measured with these options; an error if it was named."""
+    found = {}
+    for section in (section for section in WHOLE if section in args.sections):
+        if args.shapes:
+            found[section] = f"argument --shapes: {section} has its own"
+        elif "f32" not in args.dtype:
+            found[section] = f"argument --dtype: {section} is measured in f32"
+        elif section == "busy" and args.threads and busy.THREADS not in args.threads:
+            found[section] = f"argument --threads: busy takes {busy.THREADS}"
+        elif section == "busy" and args.quick and section not in args.suites:
+            found[section] = "it takes too long"
+    return found
+
+
 def _why_nothing(args):
     """There are no cases left."""
-    known = [section for section in args.sections if section not in WHOLE]
     if not args.shapes:
-        return f"argument --dtype: {', '.join(known)}: nothing in {', '.join(args.dtype)}"
-    takes = ", ".join(f"{section} takes {_numbers(*DIMENSIONS[section])}" for section in known)
+        return f"argument --dtype: {', '.join(args.suites)}: nothing in {', '.join(args.dtype)}"
+    takes = ", ".join(f"{section} takes {_numbers(*DIMENSIONS[section])}" for section in args.sections)
     return f"argument --shapes: none of them fits, in {', '.join(args.dtype)}: {takes or 'these tables have none'}"
 
 
@@ -95,7 +113,7 @@ def _choice(known):
         for name in names:
             if name not in known:
                 raise argparse.ArgumentTypeError(f"unknown {name!r}; known are {', '.join(known)}")
-        return names
+        return list(dict.fromkeys(names))
 
     return split
 
@@ -111,11 +129,11 @@ def _number(text):
 
 
 def _threads(text):
-    return [_number(n) for n in text.split(",")]
+    return list(dict.fromkeys(_number(n) for n in text.split(",")))
 
 
 def _shapes(text):
-    return [tuple(_number(n) for n in shape.split("x")) for shape in text.split(",")]
+    return list(dict.fromkeys(tuple(_number(n) for n in shape.split("x")) for shape in text.split(",")))
 
 
 def _new_file(text):
@@ -138,32 +156,45 @@ def _default_threads(quick):
 
 
 def main(argv=None):
-    """Exit status: 0, 2 if fastmlp itself cannot be measured, 130 after Ctrl-C."""
+    """Exit status: 0; 1 if a result of fastmlp is wrong or nothing could be timed; 2 if fastmlp itself cannot be
+    measured; 130 after Ctrl-C."""
     args = parse(argv)
     results = Results()
-    status = 0
+    try:
+        status = _measure(args, results)
+        if results.empty:
+            print("fastmlp bench: nothing was measured, and nothing is saved", file=sys.stderr)
+            return status or 1
+        say(report.target_lines(results))
+        if args.compare:
+            say(compare.lines(args.compare, results))
+        return status or int(results.failed)
+    finally:  # whatever has happened, minutes were spent on it
+        if not results.empty:
+            _keep(args, results)
+
+
+def _measure(args, results):
+    """-> exit status"""
     try:
         run(args, results)
     except KeyboardInterrupt:
         say(["", "interrupted; this is what was measured"])
-        status = 130
+        return 130
     except WorkerError as e:
         print(f"fastmlp bench: {e}", file=sys.stderr)
         print("(the NumPy backend can be measured too: --backend numpy)", file=sys.stderr)
         return 2
-    if not (results.rows or results.training or results.cold or results.busy):
-        print("fastmlp bench: nothing was measured, and nothing is saved", file=sys.stderr)
-        return status or 1
-    say(report.target_lines(results))
-    if args.compare:
-        say(compare.lines(args.compare, results))
+    return 0
+
+
+def _keep(args, results):
     if args.json:
         save(results, args.json)
     if args.html:
         from .page import page
 
         args.html.write_text(page(results), encoding="utf-8")
-    return status
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ LINEAR_F64 = [
     (512, 1024, 1024),
 ]
 
-# (rows, classes). 16384 x 1024 is 64 MiB in and 64 MiB out: in no cache of the machines that we know.
+# (rows, classes). 16384 x 1024 is 64 MiB in and 64 MiB out: in no second-level cache, and in few of the third.
 OUT_OF_CACHE = (16384, 1024)
 SOFTMAX = [
     ((128, 10), True),
@@ -169,8 +169,10 @@ def select(
     found = [c for c in CASES if c.section in sections and c.dtype in dtypes]
     if shapes is None:
         return [c for c in found if c.quick or not quick]
-    kinds = list(dict.fromkeys(replace(c, shape=(), quick=False) for c in found))
-    return [replace(c, shape=shape) for c in kinds for shape in shapes if _fits(c.section, shape)]
+    kinds: dict[tuple[str, str, str], Case] = {}
+    for case in found:
+        kinds.setdefault((case.section, case.kernel, case.dtype), case)
+    return [replace(c, shape=shape) for c in kinds.values() for shape in shapes if _fits(c.section, shape)]
 
 
 def _fits(section: str, shape: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ import sys
 from . import environment
 from .cases import ARTICLE
 from .results import ColdRow
-from .work import Case
+from .work import Case, shape_text
 from .worker import Worker, WorkerError, environment_of_threads
 
 CASE = Case("network", "Adam", ARTICLE)
@@ -15,14 +15,16 @@ LIBRARIES = ("numpy", "torch", "jax", "sklearn", "onnxruntime")
 IMPORT = "import time\nbegin = time.perf_counter()\nimport {}\nprint(time.perf_counter() - begin)"
 
 
-def measure(libraries: list[str], threads: int, backend: str | None, rounds: int) -> list[ColdRow]:
-    """A row for each of them; every import, and every first step, in a new process."""
-    rows = [ColdRow(library, f"training step {'x'.join(map(str, ARTICLE))}") for library in libraries]
+def rows(libraries: list[str]) -> list[ColdRow]:
+    return [ColdRow(library, f"training step {shape_text(ARTICLE)}") for library in libraries]
+
+
+def measure(rows: list[ColdRow], threads: int, backend: str | None, rounds: int) -> None:
+    """Fills the rows; every import, and every first step, in a new process."""
     for _ in range(rounds):  # in turns
         for row in rows:
             if not row.problem:
                 _measure_once(row, threads, backend)
-    return rows
 
 
 def _measure_once(row: ColdRow, threads: int, backend: str | None) -> None:

@@ -95,14 +95,27 @@ def usable_cpus():
 
 
 def common_cpus(threads):
-    """The CPUs to which all libraries of a run are bound, or None for all.
+    """The CPUs to which all libraries of a run are bound, as many as they have threads; None for all.
 
-    Single-threaded ones take turns on one CPU. On one each, a neighbour that slows one core down for a while, as on a
-    virtual machine, would show as a difference between the libraries.
+    Of different cores, where there are enough. Libraries that are on other CPUs than the one before would show a
+    neighbour that slows a core down for a while, as on a virtual machine, as a difference between them; and jax has as
+    many threads as it may use CPUs.
     """
-    if threads > 1 or not hasattr(os, "sched_getaffinity"):
+    if not hasattr(os, "sched_getaffinity") or threads >= usable_cpus():
         return None
-    return [max(os.sched_getaffinity(0))]
+    usable = os.sched_getaffinity(0)
+    return sorted(usable, key=lambda cpu: (len([c for c in _siblings(cpu) & usable if c < cpu]), -cpu))[:threads]
+
+
+def _siblings(cpu):
+    """The CPUs that share its core, as far as the system tells: "0,4" or "0-1"."""
+    found = {cpu}
+    with contextlib.suppress(OSError, ValueError):
+        shown = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+        for part in shown.strip().split(","):
+            first, _, last = part.partition("-")
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
 
 
 def _limits():

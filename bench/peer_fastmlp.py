@@ -17,30 +17,60 @@ def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
         return as_people_write_it(fastmlp, case, a, "compiled" if case.section == "network" else "tensors")
     if case.section == "predict":
         return [Version("compiled", partial(fastmlp.compile(chain(fastmlp, case.shape, a)).predict, a["x"]))]
-    x, w, b = a.get("x"), a.get("w"), a.get("b")
-    if case.section == "classes":
-        grads = {f"d{name}": np.empty_like(a[name]) for name in ("x", "w", "b")}
-        return [Version("ops.linear_cross_entropy", partial(ops.linear_cross_entropy, x, w, b, a["labels"], **grads))]
-    act = case.kernel
-    if case.section == "tiny":
-        return [Version("ops.linear", lambda: ops.linear(x, w, b, act))]
-    if case.section == "linear":
-        y = np.empty((len(x), len(w)), x.dtype)
-        return [Version("ops.linear", lambda: ops.linear(x, w, b, act, out=y))]
-    if case.section == "backward":
-        dy, y = a["dy"], a["y"]
-        dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty_like(b)
-        call = ops.linear_backward
-        return [Version("ops.linear_backward", lambda: call(dy, x, w, y, act, dx=dx, dw=dw, db=db))]
-    out = np.empty_like(x)
-    if case.section == "softmax":
-        function = getattr(ops, case.kernel)
-        return [Version(f"ops.{case.kernel}", lambda: function(x, out=out))]
-    if case.section == "loss":
-        function, target = getattr(ops, case.kernel), a["target"]
-        return [Version(f"ops.{case.kernel}", lambda: function(x, target, out=out))]
-    labels = a["labels"]
-    return [Version("ops.cross_entropy", lambda: ops.cross_entropy(x, labels, out=out))]
+    ways = {
+        "linear": _linear,
+        "tiny": _tiny,
+        "backward": _backward,
+        "softmax": _softmax,
+        "cross_entropy": _cross_entropy,
+        "loss": _loss,
+        "classes": _classes,
+    }
+    return [ways[case.section](case, a)]
+
+
+def _linear(case, a):
+    x, w, b, act = a["x"], a["w"], a["b"], case.kernel
+    y = np.empty((len(x), len(w)), x.dtype)
+    return Version("ops.linear", lambda: ops.linear(x, w, b, act, out=y))
+
+
+def _tiny(case, a):
+    x, w, b, act = a["x"], a["w"], a["b"], case.kernel
+    return Version("ops.linear", lambda: ops.linear(x, w, b, act))
+
+
+def _backward(case, a):
+    dy, x, w, y, act = a["dy"], a["x"], a["w"], a["y"], case.kernel
+    dx, dw, db = _gradients(a)
+    return Version("ops.linear_backward", lambda: ops.linear_backward(dy, x, w, y, act, dx=dx, dw=dw, db=db))
+
+
+def _softmax(case, a):
+    x, out, function = a["x"], np.empty_like(a["x"]), getattr(ops, case.kernel)
+    return Version(f"ops.{case.kernel}", lambda: function(x, out=out))
+
+
+def _cross_entropy(case, a):
+    x, labels, out = a["x"], a["labels"], np.empty_like(a["x"])
+    return Version("ops.cross_entropy", lambda: ops.cross_entropy(x, labels, out=out))
+
+
+def _loss(case, a):
+    x, target, out, function = a["x"], a["target"], np.empty_like(a["x"]), getattr(ops, case.kernel)
+    return Version(f"ops.{case.kernel}", lambda: function(x, target, out=out))
+
+
+def _classes(case, a):
+    x, w, b, labels = a["x"], a["w"], a["b"], a["labels"]
+    dx, dw, db = _gradients(a)
+    call = ops.linear_cross_entropy
+    return Version("ops.linear_cross_entropy", lambda: call(x, w, b, labels, dx=dx, dw=dw, db=db))
+
+
+def _gradients(a):
+    """Room for dx, dw, db."""
+    return [np.empty_like(a[name]) for name in ("x", "w", "b")]
 
 
 def trainer(shape, a: Arrays, x, labels, lr: float) -> Trainer:

@@ -7,36 +7,27 @@ import numpy as np
 
 from .peers import Arrays, Version
 from .programs import LR, MOMENTUM, is_probability, layers_of, operation
-from .work import AS_WRITTEN, FUSED, Case
-
-#: it has no erf, no loss in one function, no gradients; only mse is so short that nobody would look for one
-NOT_IN_NUMPY = ("gelu", "binary_cross_entropy", "binary_cross_entropy_with_logits", AS_WRITTEN, FUSED)
+from .work import Case
 
 
 def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
-    x, w, b = a.get("x"), a.get("w"), a.get("b")
-    if case.section == "optim":
-        return [_optim(case.kernel, a)]
-    if case.kernel in NOT_IN_NUMPY or case.section == "classes":
-        return []
-    if case.section == "predict":
-        return [Version("matmul, += b, in place", _numpy_predict(x, layers_of(a), is_probability(case.shape)))]
-    if case.section == "eager":
-        return [Version("arrays", operation(np, case.kernel, a["a"], a["b"]))]
-    if case.section == "tiny":
-        return [Version("maximum(x @ w.T + b, 0)", lambda: np.maximum(x @ w.T + b, 0))]
-    if case.section == "linear":
-        return [Version("matmul, += b, in place", _numpy_linear(x, w, b, case.kernel))]
-    if case.section == "backward":
-        return [Version("matmul, in place", _numpy_backward(x, w, b, a["dy"], a["y"]))]
-    if case.section == "softmax":
-        return [Version("in place", _numpy_softmax(x, case.kernel))]
-    if case.section == "loss":
-        return [Version("in place", _numpy_mse(x, a["target"]))]
-    return [Version("in place", _numpy_cross_entropy(x, a["labels"]))]
+    """None of what has gradients to be found by the library, an erf, or a loss that is no line of its own."""
+    ways = {
+        "linear": _linear,
+        "backward": _backward,
+        "tiny": _tiny,
+        "softmax": _softmax,
+        "cross_entropy": _cross_entropy,
+        "loss": _loss,
+        "optim": _optim,
+        "predict": _predict,
+        "eager": _eager,
+    }
+    way = ways[case.section](case, a) if case.section in ways else None
+    return [way] if way else []
 
 
-def _optim(name, a):
+def _optim(case, a):
     """Each parameter in place, with one array to compute in."""
     grads = [a[f"d{name}"] for name in a if f"d{name}" in a]
 
@@ -71,24 +62,38 @@ def _optim(name, a):
         return params
 
     state, steps = start(), itertools.count(1)
-    if name == "SGD":
+    if case.kernel == "SGD":
         return Version("in place", lambda: sgd(state), checked=lambda: tuple(sgd(start())))
     return Version("in place", lambda: adam(state, next(steps)), checked=lambda: tuple(adam(start(), 1)))
 
 
-def _numpy_linear(x, w, b, act):
+def _linear(case, a):
+    x, w, b = a["x"], a["w"], a["b"]
     y = np.empty((len(x), len(w)), x.dtype)
+    activations = {"relu": lambda: np.maximum(y, 0, out=y), "tanh": lambda: np.tanh(y, out=y)}
+    if case.kernel not in activations:
+        return None
+    activation = activations[case.kernel]
 
     def call():
         np.matmul(x, w.T, out=y)
         np.add(y, b, out=y)
-        return np.maximum(y, 0, out=y) if act == "relu" else np.tanh(y, out=y)
+        return activation()
 
-    return call
+    return Version("matmul, += b, in place", call)
 
 
-def _numpy_predict(x, layers, probability):
-    *hidden, (w, b) = layers
+def _tiny(case, a):
+    x, w, b = a["x"], a["w"], a["b"]
+    return Version("maximum(x @ w.T + b, 0)", lambda: np.maximum(x @ w.T + b, 0))
+
+
+def _eager(case, a):
+    return Version("arrays", operation(np, case.kernel, a["a"], a["b"]))
+
+
+def _predict(case, a):
+    x, probability, (*hidden, (w, b)) = a["x"], is_probability(case.shape), layers_of(a)
 
     def call():
         y = x
@@ -100,20 +105,22 @@ def _numpy_predict(x, layers, probability):
         y += b
         return 1 / (1 + np.exp(-y)) if probability else y
 
-    return call
+    return Version("matmul, += b, in place", call)
 
 
-def _numpy_backward(x, w, b, dy, y):
-    dz, dx, dw, db = np.empty_like(dy), np.empty_like(x), np.empty_like(w), np.empty_like(b)
+def _backward(case, a):
+    x, w, dy, y = a["x"], a["w"], a["dy"], a["y"]
+    dz, dx, dw, db = np.empty_like(dy), np.empty_like(x), np.empty_like(w), np.empty_like(a["b"])
 
     def call():
         np.multiply(dy, y > 0, out=dz)
         return np.matmul(dz, w, out=dx), np.matmul(dz.T, x, out=dw), np.sum(dz, axis=0, out=db)
 
-    return call
+    return Version("matmul, in place", call)
 
 
-def _numpy_softmax(x, kernel):
+def _softmax(case, a):
+    x = a["x"]
     y = np.empty_like(x)
 
     def softmax():
@@ -125,21 +132,23 @@ def _numpy_softmax(x, kernel):
         np.subtract(x, x.max(axis=1, keepdims=True), out=y)
         return np.subtract(y, np.log(np.exp(y).sum(axis=1, keepdims=True)), out=y)
 
-    return softmax if kernel == "softmax" else log_softmax
+    return Version("in place", {"softmax": softmax, "log_softmax": log_softmax}[case.kernel])
 
 
-def _numpy_mse(x, target):
+def _loss(case, a):
+    x, target = a["x"], a["target"]
     d = np.empty_like(x)
 
-    def call():
+    def mse():
         np.subtract(x, target, out=d)
         loss = d.dot(d) / len(d)
         return loss, np.multiply(d, 2 / len(d), out=d)
 
-    return call
+    return Version("in place", mse) if case.kernel == "mse_loss" else None
 
 
-def _numpy_cross_entropy(x, labels):
+def _cross_entropy(case, a):
+    x, labels = a["x"], a["labels"]
     rows = np.arange(len(x))
     p = np.empty_like(x)
 
@@ -153,4 +162,4 @@ def _numpy_cross_entropy(x, labels):
         p[rows, labels] -= 1 / x.dtype.type(len(x))
         return loss, p
 
-    return call
+    return Version("in place", call)

@@ -21,6 +21,7 @@ from .work import FUSED, Case
 
 aten = torch.ops.aten
 GELU = F.gelu  # 'none': erf
+MEAN = 1  # of aten's reductions
 
 
 def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
@@ -99,7 +100,7 @@ def _predict(case, t):
 
 
 def _classes(case, t):
-    leaves, labels = [t[name].requires_grad_() for name in ("x", "w", "b")], t["labels"]
+    leaves, labels = [t[name].clone().requires_grad_() for name in ("x", "w", "b")], t["labels"]
 
     def autograd():
         loss = F.cross_entropy(F.linear(*leaves), labels)
@@ -110,7 +111,30 @@ def _classes(case, t):
         dz = (log_p.exp() - F.one_hot(labels, len(w))) / len(x)
         return F.nll_loss(log_p, labels), dz.mm(w), dz.t().mm(x), dz.sum(0)
 
-    return [Version("autograd", autograd)], by_hand, (*leaves, labels)
+    x, w, b, labels = (t[name] for name in ("x", "w", "b", "labels"))
+    dx, dw, db, z = torch.empty_like(x), torch.empty_like(w), torch.empty_like(b), torch.empty(len(x), len(w))
+    loss_into = _loss_into(z, labels)
+
+    def into():
+        torch.addmm(b, x, w.t(), out=z)
+        loss, dz = loss_into()
+        return loss, torch.mm(dz, w, out=dx), torch.mm(dz.t(), x, out=dw), torch.sum(dz, 0, out=db)
+
+    return [Version("autograd", autograd), _inference("out=", into)], by_hand, (*leaves, labels)
+
+
+def _loss_into(x, labels):
+    """The cross-entropy of x (m, n) and its gradient, which is written where it always is."""
+    rows, log_p = torch.arange(len(x)), torch.empty_like(x)
+
+    def call():
+        torch.log_softmax(x, 1, out=log_p)
+        loss = F.nll_loss(log_p, labels)
+        p = log_p.exp_().mul_(1 / len(x))
+        p[rows, labels] -= 1 / len(x)
+        return loss, p
+
+    return call
 
 
 def _backward(case, t):
@@ -146,19 +170,10 @@ def _softmax(case, t):
 def _cross_entropy(case, t):
     x, labels = t["x"], t["labels"]
     leaf = x.clone().requires_grad_()
-    rows = torch.arange(len(x))
-    log_p = torch.empty_like(x)
 
     def autograd():
         loss = F.cross_entropy(leaf, labels)
         return loss.detach(), *torch.autograd.grad(loss, leaf)
-
-    def into():
-        torch.log_softmax(x, 1, out=log_p)
-        loss = F.nll_loss(log_p, labels)
-        p = log_p.exp_().mul_(1 / len(x))
-        p[rows, labels] -= 1 / len(x)
-        return loss, p
 
     def by_hand(x, labels):
         log_p = torch.log_softmax(x, 1)
@@ -166,7 +181,7 @@ def _cross_entropy(case, t):
         one_hot = labels[:, None] == torch.arange(x.shape[1])
         return loss, (log_p.exp() - one_hot) / len(x)
 
-    return [Version("autograd", autograd), _inference("out=", into)], by_hand, (x, labels)
+    return [Version("autograd", autograd), _inference("out=", _loss_into(x, labels))], by_hand, (x, labels)
 
 
 def _loss(case, t):
@@ -186,8 +201,26 @@ def _loss(case, t):
     def by_hand(x, target):
         return function(x, target), slope(x, target) / len(x)
 
-    found = [Version("autograd", autograd), _inference("by hand", lambda: by_hand(x, target))]
-    return found, by_hand, (x, target)
+    dx, one = torch.empty_like(x), torch.ones((), dtype=x.dtype)
+
+    def mse_into():
+        torch.sub(x, target, out=dx)
+        return torch.dot(dx, dx) / len(x), dx.mul_(2 / len(x))
+
+    def bce_into():
+        aten.binary_cross_entropy_backward.grad_input(one, x, target, None, MEAN, grad_input=dx)
+        return function(x, target), dx
+
+    def logits_into():
+        torch.sigmoid(x, out=dx)
+        return function(x, target), dx.sub_(target).mul_(1 / len(x))
+
+    into = {
+        "mse_loss": mse_into,
+        "binary_cross_entropy": bce_into,
+        "binary_cross_entropy_with_logits": logits_into,
+    }[case.kernel]
+    return [Version("autograd", autograd), _inference("out=", into)], by_hand, (x, target)
 
 
 def trainer(shape, a: Arrays, x, labels, lr: float) -> Trainer:

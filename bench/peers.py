@@ -77,7 +77,10 @@ class Trainer:
 
 def trainer(library: str, shape: tuple[int, ...], a: Arrays, x: np.ndarray, labels: np.ndarray, lr: float) -> Trainer:
     """A network with the weights of a, at the start of its training by Adam. shape: batch x in x hidden ... x out"""
-    return _module(library).trainer(shape, a, x, labels, lr)
+    module = _module(library)
+    if not hasattr(module, "trainer"):
+        raise ValueError(f"the bench trains nothing with {library}")
+    return module.trainer(shape, a, x, labels, lr)
 
 
 def shuffled(seed: int, rows: int) -> np.ndarray:
@@ -119,7 +122,7 @@ def as_people_write_it(library: Any, case: Case, a: Arrays, name: str, **adam: A
     if case.section in ("step", "network"):
         program = training_step if case.section == "step" else network_step
         step, checked = program(library, case.shape, a, **adam)
-        return [Version(name, step, checked=checked)]
+        return [Version(name, step, checked=checked, compiles=bool(adam.get("compiled")))]
     t = {key: library.tensor(v, requires_grad=True) for key, v in a.items()}
     call = operation(library, case.kernel, t["a"], t["b"])
     return [Version(name, call, checked=lambda: call().detach())]

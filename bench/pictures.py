@@ -14,9 +14,10 @@ from statistics import median
 
 import numpy as np
 
-from .report import duration, shape_text, threads_text
+from .report import duration, threads_text
 from .results import Ceiling, Results, Row, geometric_mean, worst
 from .tables import aim_seconds, by_speed, groups, way
+from .work import shape_text
 
 #: colours that people who see fewer of them can tell apart (Okabe and Ito), and a mark for each line and point
 LOOKS = {
@@ -197,7 +198,7 @@ def _points(rows: list[Row], library: str) -> tuple[list[float], list[float]]:
 def _limits(axes, ceiling: Ceiling, dtype: str) -> None:
     """The slope that the memory sets, the height that the cores set, and their numbers."""
     low, high = axes.dataLim.intervalx * (0.8, 1.25)
-    peak = ceiling.fma_gflops[dtype] * ceiling.threads if ceiling.fma_gflops else math.inf
+    peak = ceiling.fma_gflops[dtype] if ceiling.fma_gflops else math.inf
     copy = ceiling.copy_gbps
     ridge = min(peak / copy, high)
     near = {"textcoords": "offset points", "ha": "right", "va": "bottom", "fontsize": "small"}

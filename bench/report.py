@@ -5,8 +5,9 @@ from statistics import median
 
 from .results import LOSING, BusyRow, Ceiling, ColdRow, Results, Row, TrainingRow, geometric_mean, worst
 from .targets import verdicts
-from .timing import NOISY, PRECISE
+from .timing import FEW, LONG, NOISY
 from .training import AIM
+from .work import shape_text
 
 WHAT = {
     "linear": "fused linear forward: act(x wᵀ + b), shape m x k x n",
@@ -29,10 +30,6 @@ def duration(seconds: float) -> str:
         if seconds < 1000 * unit:
             return f"{seconds / unit:.3g} {name}" if seconds < 100 * unit else f"{seconds / unit:.0f} {name}"
     return f"{seconds:.3g} s"
-
-
-def shape_text(shape) -> str:
-    return "x".join(map(str, shape))
 
 
 def threads_text(threads: int) -> str:
@@ -58,11 +55,9 @@ def options_text(results: Results) -> str:
     o = results.options
     cases = "the quick subset of the cases" if o["quick"] else "all cases"
     compiled = "with torch.compile" if o["compiled"] else "without torch.compile"
-    turns = f"{o['turns']} turns of each version"
+    turns = f"{o['turns']} turns of each version ({FEW} where they take over {LONG:g} s)"
     if o.get("sessions", 1) > 1:
         turns = f"{o['sessions']} sessions of {turns}"
-    if o.get("most", 1) > 1:
-        turns += f", {o['most']} times as many where the interval of the ratio is wider than {100 * PRECISE:.0f} %"
     return f"{cases}, {turns}, {compiled}"
 
 
@@ -73,10 +68,10 @@ def _is_busy(e) -> bool:
 def ceiling_line(c: Ceiling) -> str:
     fma = "FMA peak not measured (needs the compiled backend)"
     if c.fma_gflops:
-        peaks = ", ".join(f"{dtype} {peak * c.threads:.0f}" for dtype, peak in c.fma_gflops.items())
+        peaks = ", ".join(f"{dtype} {peak:.0f}" for dtype, peak in c.fma_gflops.items())
         fma = f"FMA peak {peaks} GFLOP/s"
     copy = f"copy {c.copy_gbps:.1f} GB/s (bytes read + written)"
-    return f"ceilings    {threads_text(c.threads)}: {fma}, {copy}; shares of it: of the same turns"
+    return f"ceilings    {threads_text(c.threads)}: {fma}, {copy}; a row's share of the peak: of the same turns"
 
 
 def table_lines(rows: list[Row]) -> list[str]:
@@ -117,7 +112,7 @@ def _columns(peer: str) -> list[tuple[str, str, Callable[[Row], str]]]:
         (peer, ">", lambda r: duration(r.peer_seconds)),
         ("± %", ">", lambda r: f"{100 * r.times[r.theirs].spread:.0f}"),
         ("speed-up", ">", lambda r: f"{r.ratio.median:.2f}x"),
-        ("95 % interval", "<", lambda r: f"[{r.ratio.low:.2f}, {r.ratio.high:.2f}]"),
+        ("interval", "<", lambda r: f"[{r.ratio.low:.2f}, {r.ratio.high:.2f}]"),
         ("rate", "<", _rate),
         ("MiB", ">", lambda r: mib_texts(r, "/")),
         (f"fastest of {peer}", "<", lambda r: r.theirs.split(" ", 1)[1]),
@@ -231,5 +226,5 @@ def target_lines(results: Results) -> list[str]:
         value = "-" if v.value is None else f"{v.value:.2f}{v.unit}"
         line = f"  {state:<13}{value:>9}  ({v.bound:<10}) {threads_text(v.threads):<10} {v.name}"
         line += f" ({v.rows} row{'s' if v.rows > 1 else ''})"
-        lines.append(line + f"; {v.disturbed} DISTURBED" * bool(v.disturbed))
+        lines.append(line + f"; {v.noisy} noisy" * bool(v.noisy) + f"; {v.disturbed} DISTURBED" * bool(v.disturbed))
     return lines if len(lines) > 2 else []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .others import TOO_MUCH
 from .timing import Ratio, Times
+from .work import shape_text
 
 LOSING = 0.95  # a row below this has lost; between this and 1 lies the noise
 
@@ -15,7 +16,7 @@ LOSING = 0.95  # a row below this has lost; between this and 1 lies the noise
 class Row:
     """One case, fastmlp against one peer.
 
-    times: by version, "library version", and of "FMA peak" a call of 10⁹ operations. ours, theirs: the fastest
+    times: by version, "library version", and of "FMA peak" a call of 10¹⁰ operations. ours, theirs: the fastest
     version of each side, which stands for it. ratio: the peer's time over ours. problem: why there is no ratio.
     sessions: how many of the samples belong to each.
     """
@@ -62,7 +63,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f"{self.section} {self.kernel} {'x'.join(map(str, self.shape))} {self.dtype}"
+        return f"{self.section} {self.kernel} {shape_text(self.shape)} {self.dtype}"
 
 
 @dataclass
@@ -84,7 +85,7 @@ class BusyRow:
 
     @property
     def work(self) -> str:
-        return f"{'training step' if self.section == 'network' else 'forward'} {'x'.join(map(str, self.shape))}"
+        return f"{'training step' if self.section == 'network' else 'forward'} {shape_text(self.shape)}"
 
     @property
     def disturbed(self) -> bool:
@@ -142,7 +143,7 @@ class ColdRow:
 
 @dataclass
 class Ceiling:
-    """What this many cores can do at most. None: it could not be measured."""
+    """What this many cores can do at most, together. None: it could not be measured."""
 
     threads: int
     fma_gflops: dict[str, float] | None
@@ -153,7 +154,7 @@ class Ceiling:
 class Results:
     """All that one run has found out so far."""
 
-    options: dict = field(default_factory=dict)  # quick, compiled, turns
+    options: dict = field(default_factory=dict)  # quick, shapes, compiled, sessions, turns
     environment: dict = field(default_factory=dict)
     libraries: dict[str, dict] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # peer -> why it could not be measured
@@ -163,6 +164,20 @@ class Results:
     training: list[TrainingRow] = field(default_factory=list)
     cold: list[ColdRow] = field(default_factory=list)
     complete: bool = False  # False: interrupted
+
+    @property
+    def _everything(self) -> list:
+        return [*self.rows, *self.busy, *self.training, *self.cold]
+
+    @property
+    def empty(self) -> bool:
+        return not self._everything
+
+    @property
+    def failed(self) -> bool:
+        """Is a result of fastmlp wrong, or is there none without a problem?"""
+        problems = [row.problem for row in self._everything]
+        return all(problems) or any(problem and problem.startswith("fastmlp") for problem in problems)
 
 
 def geometric_mean(rows: list[Row]) -> float | None:

@@ -8,13 +8,21 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
 
-from .report import WHAT, duration, mib_texts, options_text, shape_text, threads_text
+from .report import WHAT, duration, mib_texts, options_text, threads_text
 from .results import LOSING, BusyRow, ColdRow, Results, Row, TrainingRow, geometric_mean, worst
 from .targets import Verdict, verdicts
-from .timing import Times
+from .timing import CONFIDENCE, Times
 from .training import AIM
+from .work import shape_text
 
 NONE = "n/a"
+NUMBERS = (
+    "A number such as 1.50 is the peer's time over fastmlp's: above 1 fastmlp is faster. **Bold**: it loses (below "
+    f"{LOSING}). ~: noisy. !: other processes disturbed it. {NONE}: not timed. An interval reaches over those of the "
+    f"sessions: in each, where the true median is by {100 * CONFIDENCE:.0f} %, or all of its turns if these are fewer "
+    "than nine."
+)
+MEMORY = "MiB: the memory of fastmlp, then of the other, at the peak of a call, beside the inputs."
 T = TypeVar("T")
 
 
@@ -69,9 +77,9 @@ def summary(results: Results) -> list[Table]:
 
 
 def _summary(rows: list[Row]) -> Table:
-    """The geometric mean and the worst row, for each number of threads; how many rows lose."""
+    """The geometric mean and the worst row, for each number of threads; how many rows lose, how many are noisy."""
     threads = sorted({row.threads for row in rows})
-    head = ["", "against", *(title for n in threads for title in (threads_text(n), "worst")), "losing"]
+    head = ["", "against", *(title for n in threads for title in (threads_text(n), "worst")), "losing", "noisy"]
     body = []
     for group in groups(rows, lambda r: (r.section, r.dtype, r.peer)):
         first, cells = group[0], []
@@ -79,9 +87,10 @@ def _summary(rows: list[Row]) -> Table:
             some = [row for row in group if row.threads == n]
             slowest = worst(some)
             cells += [Cell(_shown(geometric_mean(some), ".2f")), _ratio(slowest)]
-        losing, timed = sum(row.losing for row in group), sum(row.ratio is not None for row in group)
+        timed = [row for row in group if row.ratio]
+        counts = [f"{sum(some)} of {len(timed)}" for some in zip(*((row.losing, row.noisy) for row in timed))]
         what = WHAT[first.section].split(", shape")[0]
-        body.append([Cell(f"{what}; {first.dtype}"), Cell(first.peer), *cells, Cell(f"{losing} of {timed}")])
+        body.append([Cell(f"{what}; {first.dtype}"), Cell(first.peer), *cells, *map(Cell, counts or [NONE, NONE])])
     return Table("How many times as fast as others", "summary", head, body)
 
 
@@ -95,24 +104,20 @@ def environment(results: Results) -> list[str]:
     extras = ", ".join(f"{key} {value}" for key, value in fastmlp.items() if key in ("backend", "instructions"))
     peers = ", ".join(f"{name} {facts['version']}" for name, facts in results.libraries.items() if name != "fastmlp")
     ceilings = "; ".join(
-        f"{threads_text(c.threads)}: {c.fma_gflops['float32'] * c.threads:.0f} GFLOP/s FMA in float32, "
-        f"{c.copy_gbps:.0f} GB/s copy"
+        f"{threads_text(c.threads)}: {c.fma_gflops['float32']:.0f} GFLOP/s FMA in float32, {c.copy_gbps:.0f} GB/s copy"
         for c in results.ceilings
         if c.fma_gflops
     )
     lines = [
         f"Measured on {e['cpu']}, {e['cpus']} CPUs, {e['system']}, Python {e['python']}: fastmlp "
         f"{fastmlp['version']} ({extras}; revision {e['revision'] or 'unknown'}) beside {peers}, all with the "
-        f"same number of threads, in turns ({options_text(results)}); every result was checked against the "
-        "float64 reference first.",
+        f"same number of threads, in turns ({options_text(results)}); every result of a table of cases was "
+        "checked against the float64 reference first, and the first epoch of a training against the reference's.",
         f"Ceilings measured in the same run: {ceilings}; a share of the peak is of what that was in the same turns."
         if ceilings
         else "",
-        f"A number such as 1.50 is the peer's time over fastmlp's: above 1 fastmlp is faster. **Bold**: it "
-        f"loses (below {LOSING}). ~: noisy. !: other processes disturbed it. {NONE}: not timed.",
-        "MiB: the memory of fastmlp, then of the other, at the peak of a call, beside the inputs."
-        if any(row.memory_mib for row in results.rows)
-        else "",
+        NUMBERS,
+        MEMORY if any(row.memory_mib for row in results.rows) else "",
     ]
     return [line for line in lines if line]
 
@@ -135,8 +140,10 @@ def targets(results: Results) -> Table | None:
 
 def _target(v: Verdict) -> list[Cell]:
     value = NONE if v.value is None else f"{v.value:.2f}{v.unit}"
-    disturbed = f", {v.disturbed} of {v.rows} rows disturbed" if v.disturbed else ""
-    verdict = Cell("met" if v.met else "missed", losing=not v.met, more=disturbed)
+    doubts = [
+        f", {count} of {v.rows} {what}" for count, what in ((v.noisy, "noisy"), (v.disturbed, "disturbed")) if count
+    ]
+    verdict = Cell("met" if v.met else "missed", losing=not v.met, more="".join(doubts))
     return [*map(Cell, (v.name, threads_text(v.threads), v.bound, value)), verdict]
 
 
@@ -189,7 +196,7 @@ def _named(rows: list[Row]) -> list[str]:
     """The rows that lose, and those that could not be timed, with their reasons."""
     losing = [f"{_name(r)} {r.ratio.median:.2f} [{r.ratio.low:.2f}, {r.ratio.high:.2f}]" for r in rows if r.losing]
     return [
-        *_note("Losing, with their 95 % intervals", losing),
+        *_note("Losing, with their intervals", losing),
         *_untimed((_name(r), r.problem) for r in rows),
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .cases import ARTICLE, CLASSES, MIDDLE, NETWORKS, OUT_OF_CACHE, PREDICTIONS
 from .results import Results, Row, geometric_mean, worst
-from .work import AS_WRITTEN
+from .work import AS_WRITTEN, shape_text
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """value, met: None where every row has a problem. disturbed: how many of `rows`, by other processes."""
+    """value, met: None where every row has a problem. noisy, disturbed: how many of `rows` are."""
 
     name: str
     threads: int
@@ -37,6 +37,7 @@ class Verdict:
     met: bool | None
     unit: str
     rows: int = 1
+    noisy: int = 0
     disturbed: int = 0
 
 
@@ -90,7 +91,7 @@ def _most_mib_beside_gradients(rows):
 
 
 def _name(what, shape):
-    return f"{what} {'x'.join(map(str, shape))}"
+    return f"{what} {shape_text(shape)}"
 
 
 ONE_ROW = PREDICTIONS[0]
@@ -197,5 +198,5 @@ def _judge(target, rows, threads):
         met = value >= target.bound if target.at_least else value <= target.bound
         met = met and not any(row.problem for row in rows)
     bound = f"{sign} {target.bound}{target.unit}"
-    disturbed = sum(row.disturbed for row in rows)
-    return Verdict(target.name, threads, value, bound, met, target.unit, len(rows), disturbed)
+    noisy, disturbed = sum(row.noisy for row in rows), sum(row.disturbed for row in rows)
+    return Verdict(target.name, threads, value, bound, met, target.unit, len(rows), noisy, disturbed)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import repeat
 
 NOISY = 0.15  # a spread above this is called noisy
-PRECISE = 0.10  # an interval that is wider, as a share of the median, asks for more turns
 CONFIDENCE = 0.95
+FEW, LONG = 3, 0.5  # turns are enough, where one of all versions takes that many seconds: the clock is exact there
 
 #: runs a version that often and gives the seconds that it took
 Batch = Callable[[int], float]
@@ -107,18 +107,13 @@ def speed_up(ours: Times, theirs: Times, sessions: Sequence[int] = ()) -> Ratio:
     return Ratio(statistics.median(ratios), min(lows), max(highs))
 
 
-def precise(ours: Times, theirs: Times) -> bool:
-    """Is the interval of the ratio narrow? That of fewer than six samples says too little to tell."""
-    ratio = speed_up(ours, theirs)
-    return len(ours.samples) >= 6 and ratio.high - ratio.low <= PRECISE * ratio.median
-
-
 def median_interval(n: int, confidence: float = CONFIDENCE) -> tuple[int, int]:
     """The places, in n sorted samples, of a confidence interval of the median.
 
     Each sample lies below the true median with probability 1/2, whatever the distribution; so the number that
     do is binomial. The interval from the r-th smallest to the r-th largest misses with probability
-    2 P(count < r). With fewer than six samples even the whole range misses more often; it is what there is.
+    2 P(count < r). Of fewer than nine samples that is the whole range, which for fewer than six misses more often;
+    it is what there is, and what several sessions span together misses less often.
     """
     r, below = 1, 1 / 2**n  # below = P(count < r)
     while 2 * (below + math.comb(n, r) / 2**n) <= 1 - confidence:

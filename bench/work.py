@@ -30,6 +30,10 @@ from .programs import LR, MOMENTUM, operation
 AS_WRITTEN, FUSED = "Adam", "Adam, fused"  # torch's, by default and with fused=True; fastmlp has one Adam
 
 
+def shape_text(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
 @dataclass(frozen=True)
 class Case:
     """One row of the table.
@@ -46,7 +50,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.section} {self.kernel} {'x'.join(map(str, self.shape))} {self.dtype}"
+        return f"{self.section} {self.kernel} {shape_text(self.shape)} {self.dtype}"
 
     @property
     def flops(self) -> int | None:
@@ -60,7 +64,7 @@ class Case:
 
     @property
     def bytes(self) -> int | None:
-        """What must be read and written at least, where that is one array in and one out."""
+        """What must be read and written at least, where that is what a case does: None where it computes more."""
         size = np.dtype(self.dtype).itemsize
         if self.section == "optim":  # parameters, their averages: read and written; gradients: read
             return (5 if self.kernel == "SGD" else 7) * size * sum((k + 1) * n for k, n in pairwise(self.shape))

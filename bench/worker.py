@@ -14,7 +14,6 @@ import gc
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -42,21 +41,23 @@ class Worker:
 
     library: "fastmlp", "torch", "numpy" and the like, or a backend of fastmlp as a library of its own. backend:
     fastmlp's, by name; None is its own choice.
-    cpus: the CPUs that the process may use; None is all. Raises WorkerError if the library cannot be used.
+    cpus: the CPUs that the process may use; None is all. bound: see environment_of_threads. Raises WorkerError if the
+    library cannot be used.
     """
 
-    def __init__(self, library, threads, backend=None, cpus=None):
+    def __init__(self, library, threads, backend=None, cpus=None, bound=True):
         self.library = library
         config = {"library": library, "threads": threads, "backend": backend, "cpus": cpus}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "fastmlp.bench.worker", json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment_of_threads(threads),
+            env=environment_of_threads(threads, bound),
+            start_new_session=True,  # Ctrl-C on the terminal is the parent's to answer
         )
         try:
             self._receive()  # the library is imported, or it says why not
-        except WorkerError:
+        except BaseException:  # Ctrl-C too
             self.close()
             raise
 
@@ -126,13 +127,20 @@ class Workers:
         self.close()
 
 
-def environment_of_threads(threads):
-    """The parent's environment, its import path, and the number of threads for every library that reads it."""
+def environment_of_threads(threads, bound=True):
+    """The parent's environment, its import path, and the number of threads for every library that reads it.
+
+    bound: OpenMP's threads, torch's and scikit-learn's, stay on a core each. When they wake up they may else find
+    themselves on one, where the first spins until its time is over before the second can work: calls of 50 µs were
+    seen to take 4 ms in turn after turn.
+    """
     env = dict(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path)
     for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR", "FASTMLP"):
         env[f"{name}_NUM_THREADS"] = str(threads)
     env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of compilers beside the work
+    if bound and threads > 1:
+        env.setdefault("OMP_PROC_BIND", "true")
     return env
 
 
@@ -143,7 +151,7 @@ class Bench:
     """What a worker can be asked to do."""
 
     def __init__(self, library, threads, backend=None):
-        self.library = library
+        self.library, self.threads = library, threads
         self.is_own = library in ("fastmlp", *BACKENDS)
         if library in BACKENDS:
             backend = library
@@ -250,12 +258,12 @@ class Bench:
         return environment.of_library(self.library)
 
     def fma_peak(self, dtype):
-        """GFLOP/s of one core at this moment."""
-        return ceilings.fma_peak(dtype)
+        """GFLOP/s of as many cores as there are threads, at this moment."""
+        return ceilings.fma_peak(dtype, self.threads)
 
     def fma_peaks(self):
-        """The most that one core gives, for each dtype; None where the compiled backend is not there to measure it."""
-        return ceilings.fma_peaks()
+        """The most that they give, for each dtype; None where the compiled backend is not there to measure it."""
+        return ceilings.fma_peaks(self.threads)
 
 
 def wait_until_idle(limit=0.25):
@@ -328,17 +336,14 @@ def serve(config, requests, answers):
             well, value = True, getattr(bench, method)(*args)
         except Exception as e:
             well, value = False, _one_line(e)
-        try:
-            answer(well, value)
-        except BrokenPipeError:  # whoever asked was interrupted
-            return
+        answer(well, value)
 
 
 def main():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to standard error and not into the pipe
-    serve(json.loads(sys.argv[1]), sys.stdin.buffer, answers)
+    with contextlib.suppress(BrokenPipeError):  # whoever asked was interrupted
+        serve(json.loads(sys.argv[1]), sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 
 from fastmlp.bench import cases, environment, readme, report, results, targets, work
 from fastmlp.bench.__main__ import main
+from fastmlp.bench.check import Answers
 from fastmlp.bench.measure import Effort, measure
 from fastmlp.bench.others import TOO_MUCH
 from fastmlp.bench.results import BusyRow, Ceiling, Results, Row
@@ -26,18 +27,23 @@ from fastmlp.bench.worker import Worker, WorkerError, Workers
 CASE = work.Case("linear", "relu", (3, 4, 5))
 
 
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    return Answers(tmp_path_factory.mktemp("answers"))
+
+
 class FakeWorker:
     """What `measure` needs of a worker. `seconds` is what a call takes; `spoil` what it does to the result."""
 
-    def __init__(self, library, seconds=1e-3, spoil=lambda y: y):
-        self.library, self.seconds, self.spoil = library, seconds, spoil
+    def __init__(self, library, seconds=1e-3, spoil=lambda y: y, case=CASE):
+        self.library, self.seconds, self.spoil, self.case = library, seconds, spoil, case
         self.timed = 0
 
     def prepare(self, case, compiled):
         return ["way"], []
 
     def result(self, name):
-        y = work.expected(CASE, work.inputs(CASE))[0].astype(np.float32)
+        y = work.expected(self.case, work.inputs(self.case))[0].astype(np.float32)
         return [self.spoil(y)]
 
     def time(self, name, calls):
@@ -51,21 +57,53 @@ class FakeWorker:
         """GFLOP/s."""
         return 0.1
 
-
-def measured(ours, peer, ceiling=None, **how):
-    workers, ceiling = {"fastmlp": ours, "torch": peer}, ceiling or Ceiling(1, None, 20.0)
-    return measure(CASE, "torch", workers, ceiling, Effort(3, 1e-3, **how))
+    def memory_mib(self, name):
+        return 0.5
 
 
-def test_a_row():
+@pytest.fixture
+def measured(answers):
+    def row_of(ours, peer, ceiling=None, before=None, **how):
+        workers, ceiling = {"fastmlp": ours, "torch": peer}, ceiling or Ceiling(1, None, 20.0)
+        return measure(ours.case, "torch", workers, ceiling, Effort(3, 1e-3, **how), answers, before)
+
+    return row_of
+
+
+def test_a_row(measured):
     row = measured(FakeWorker("fastmlp", 1e-6), FakeWorker("torch", 3e-6), Ceiling(2, {"float32": 7.0}, 20.0))
     assert row.ratio.median == pytest.approx(3) and not row.losing and not row.problem
     assert row.gflops == pytest.approx(2 * 3 * 4 * 5 / 1e-6 / 1e9)
-    assert row.peak_share == pytest.approx(row.gflops / 0.2)  # of what the peak was in the same turns
-    assert len(row.times["fastmlp way"].samples) == 3 * Effort(3, 1).most  # three turns are too few to tell
+    assert row.peak_share == pytest.approx(row.gflops / 0.1)  # of what the peak was in the same turns
+    assert len(row.times["fastmlp way"].samples) == 3 and row.sessions == [3] and not row.memory_mib
 
 
-def test_the_share_of_the_peak_is_taken_turn_by_turn():
+def test_a_row_of_what_only_moves_memory(measured):
+    case = work.Case("softmax", "softmax", (30, 40))
+    row = measured(FakeWorker("fastmlp", 1e-6, case=case), FakeWorker("torch", 3e-6, case=case))
+    assert row.gflops is None and row.gbps == pytest.approx(2 * 4 * 30 * 40 / 1e-6 / 1e9)
+    assert row.copy_share == pytest.approx(row.gbps / 20)
+
+
+def test_sessions_add_up(measured):
+    first = measured(FakeWorker("fastmlp", 1e-6), FakeWorker("torch", 3e-6), memory=True)
+    assert first.memory_mib == {"fastmlp way": 0.5, "torch way": 0.5}
+    both = measured(FakeWorker("fastmlp", 1e-6), FakeWorker("torch", 1e-6), before=first)
+    assert both.sessions == [3, 3] and both.memory_mib == first.memory_mib
+    assert both.times["torch way"].samples == pytest.approx([3e-6] * 3 + [1e-6] * 3)
+    assert both.ratio.low == pytest.approx(1) and both.ratio.high == pytest.approx(3) and both.noisy
+
+
+def test_a_peer_without_a_way_in_common_with_its_last_session_says_so(measured):
+    first = measured(FakeWorker("fastmlp"), FakeWorker("torch"))
+    peer = FakeWorker("torch")
+    peer.prepare = lambda case, compiled: (["another"], ["torch way failed: tired"])
+    row = measured(FakeWorker("fastmlp"), peer, before=first)
+    assert row.problem == "no way of torch ran in every session: torch way failed: tired" and row.ratio is None
+    assert "NOT TIMED: no way of torch" in "".join(report.table_lines([row]))
+
+
+def test_the_share_of_the_peak_is_taken_turn_by_turn(measured):
     """The core runs at full, half and a quarter of its speed, and something slows the first turn down eightfold."""
     speed, slower = itertools.cycle([1.0, 0.5, 0.25]), itertools.cycle([8, 1, 1])
     now = [1.0]
@@ -76,26 +114,19 @@ def test_the_share_of_the_peak_is_taken_turn_by_turn():
             return super().time(name, calls) / now[0] * next(slower)
 
         def fma_peak(self, dtype):
-            return 0.1 * now[0]
+            return 0.1 * now[0]  # a turn of it is one call, which takes long
 
     row = measured(Slowing("fastmlp", 1e-3), FakeWorker("torch", 3e-3), Ceiling(1, {"float32": 7.0}, 20.0))
     assert row.peak_share == pytest.approx(2 * 3 * 4 * 5 / 1e-3 / 1e9 / 0.1)
 
 
-@pytest.mark.parametrize(("is_precise", "turns"), [(True, 3), (False, 9)])
-def test_a_ratio_that_is_not_precise_gets_more_turns(monkeypatch, is_precise, turns):
-    monkeypatch.setattr("fastmlp.bench.timing.precise", lambda ours, theirs: is_precise)
-    row = measured(FakeWorker("fastmlp"), FakeWorker("torch"))
-    assert len(row.times["fastmlp way"].samples) == len(row.times["torch way"].samples) == turns
-
-
 @pytest.mark.parametrize("ceiling", [None, Ceiling(1, {"float32": 7.0}, 20.0)])
-def test_a_peer_that_dies_between_turns_leaves_no_ratio(ceiling):
+def test_a_peer_that_dies_between_turns_leaves_no_ratio(ceiling, measured):
     peer = FakeWorker("torch")
     steady = peer.time
 
     def time(name, calls):
-        if peer.timed == 5:
+        if peer.timed == 2:
             raise WorkerError("torch: its process has ended")
         return steady(name, calls)
 
@@ -105,7 +136,7 @@ def test_a_peer_that_dies_between_turns_leaves_no_ratio(ceiling):
 
 
 @pytest.mark.parametrize("wrong", ["fastmlp", "torch"])
-def test_a_wrong_kernel_is_refused_before_it_is_timed(wrong):
+def test_a_wrong_kernel_is_refused_before_it_is_timed(wrong, measured):
     workers = {"fastmlp": FakeWorker("fastmlp"), "torch": FakeWorker("torch")}
     workers[wrong].spoil = lambda y: y + 1e-3
     row = measured(*workers.values())
@@ -114,7 +145,7 @@ def test_a_wrong_kernel_is_refused_before_it_is_timed(wrong):
     assert f"{wrong} way refused" in "".join(report.table_lines([row]))
 
 
-def test_a_peer_that_raises_is_a_row_that_says_so():
+def test_a_peer_that_raises_is_a_row_that_says_so(measured):
     peer = FakeWorker("torch")
 
     def prepare(case, compiled):
@@ -127,7 +158,7 @@ def test_a_peer_that_raises_is_a_row_that_says_so():
     )
 
 
-def test_the_fastest_way_stands_for_a_library():
+def test_the_fastest_way_stands_for_a_library(measured):
     peer = FakeWorker("torch")
     peer.prepare = lambda case, compiled: (["slow", "fast"], ["torch compile failed: no compiler"])
     peer.time = lambda name, calls: calls * {"slow": 9e-6, "fast": 2e-6}[name]
@@ -137,7 +168,7 @@ def test_the_fastest_way_stands_for_a_library():
 
 
 @pytest.mark.parametrize(("shares", "disturbed"), [([0.5, 0.5, 0.5], True), ([0.5, 0.0], False), ([None], False)])
-def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, shares, disturbed):
+def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, measured, shares, disturbed):
     seen = iter(shares)
     monkeypatch.setattr("fastmlp.bench.measure.Watch.share", lambda self: next(seen))
     row = measured(FakeWorker("fastmlp"), FakeWorker("torch"), attempts=3)
@@ -148,23 +179,23 @@ def test_a_disturbed_row_is_timed_again_and_marked(monkeypatch, shares, disturbe
 # ---------------------------------------------------------------------------------------------- worker
 
 
-def test_two_processes_and_one_row():
+def test_two_processes_and_one_row(answers):
     with Worker("fastmlp", 1, "numpy") as ours, Worker("numpy", 1) as peer:
         workers = {"fastmlp": ours, "numpy": peer}
-        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4))
+        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4), answers)
         assert row.problem is None and row.ratio.median > 0 and row.seconds > 0
         with pytest.raises(WorkerError, match="numpy: KeyError"):
             peer.time("no such version", 1)
-        gelu = measure(replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4))
+        gelu = measure(replace(CASE, kernel="gelu"), "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4), answers)
         assert gelu.problem == "the bench knows no way for numpy"
 
 
-def test_a_worker_that_dies_is_a_row_that_says_so():
+def test_a_worker_that_dies_is_a_row_that_says_so(answers):
     with Worker("fastmlp", 1, "numpy") as ours, Worker("numpy", 1) as peer:
         peer._process.kill()
         peer._process.wait()
         workers = {"fastmlp": ours, "numpy": peer}
-        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4))
+        row = measure(CASE, "numpy", workers, Ceiling(1, None, 20.0), Effort(2, 1e-4), answers)
         assert "numpy: its process" in row.problem and not peer.alive
 
 
@@ -199,7 +230,7 @@ def row_of(shape=(128, 784, 256), kernel="relu", ratio=1.5, section="linear", th
 def a_run():
     untimed = replace(row_of((2, 3, 4)), ratio=None, times={}, ours="", theirs="", problem="torch: gave up")
     return Results(
-        options={"quick": False, "compiled": True, "turns": 3, "most": 5},
+        options={"quick": False, "compiled": True, "turns": 3},
         environment={
             "cpu": "A CPU", "cpus": 2, "system": "Linux", "python": "3.12", "revision": None,
             "load_average": 0.1,
@@ -223,6 +254,15 @@ def a_run():
     )  # fmt: skip
 
 
+def test_a_run_fails_where_fastmlp_is_wrong_or_nothing_was_timed():
+    assert not a_run().failed  # though a peer gave up
+    wrong = replace(row_of(), ratio=None, problem="fastmlp ops.linear refused: the result is wrong")
+    assert replace(a_run(), rows=[row_of(), wrong]).failed
+    untimed = replace(row_of(), ratio=None, problem="torch: gave up")
+    assert Results(rows=[untimed]).failed and not Results(rows=[untimed, row_of()]).failed
+    assert Results().empty and not a_run().empty
+
+
 def test_geometric_mean_and_worst_leave_out_what_was_not_timed():
     rows = [row_of(ratio=0.5), row_of(ratio=8.0), replace(row_of(), ratio=None)]
     assert results.geometric_mean(rows) == pytest.approx(2) and results.worst(rows) is rows[0]
@@ -242,6 +282,12 @@ def test_targets_are_judged_by_number_of_threads():
     busy = next(v for (name, _), v in found.items() if "neighbour" in name)
     assert busy.value == pytest.approx(2) and busy.met is True
     assert not any("softmax" in name for name, _ in found)  # not asked for
+
+
+@pytest.mark.parametrize("options", [{"quick": True}, {"quick": False, "shapes": True}])
+def test_targets_are_for_whole_runs_alone(options):
+    assert targets.verdicts(replace(a_run(), options=options)) == []
+    assert targets.verdicts(replace(a_run(), complete=False)) == []
 
 
 def test_a_target_with_a_row_that_could_not_be_timed_is_not_met():
@@ -368,11 +414,11 @@ def test_many_kernels_of_one_shape_stand_below_each_other():
 def test_the_readme_shows_what_lost_and_what_is_missing():
     text = readme.rewrite(README, "bench", a_run())
     assert "| 128x784x256 | 1 ms | 1.50 | **0.50** | 1.50! |" in text
-    assert "Losing, with their 95 % intervals: 128x784x256 gelu (1 thread) 0.50 [0.50, 0.50]." in text
+    assert "Losing, with their intervals: 128x784x256 gelu (1 thread) 0.50 [0.50, 0.50]." in text
     assert "Not timed: 2x3x4 relu (1 thread): torch: gave up." in text
     assert "numpy was not measured: numpy: not there." in text
     assert "linear forward, float32: worst shape | 1 thread | >= 0.95x | 0.50x | **missed**" in text
-    assert "all cases, 3 turns of each version, 5 times as many where the interval of the ratio is wider" in text
+    assert "all cases, 3 turns of each version (3 where they take over 0.5 s), with torch.compile" in text
     assert "interrupted" not in text and "interrupted" in readme.rewrite(
         README, "bench", replace(a_run(), complete=False)
     )
@@ -447,7 +493,10 @@ def test_without_a_usable_backend_it_says_so(capsys):
         (["--quick", "--full"], "not allowed with argument --quick"),
         (["--threads", "4096"], "argument --threads: 4096, but this process may use"),
         (["softmax", "--dtype", "f64"], "argument --dtype: softmax: nothing in f64"),
-        (["cold", "--shapes", "3x3"], "argument --shapes: none of them fits, in f32, f64: these tables have none"),
+        (["cold", "--shapes", "3x3"], "argument --shapes: cold has its own"),
+        (["training", "--dtype", "f64"], "argument --dtype: training is measured in f32"),
+        (["busy", "--threads", "1"], "argument --threads: busy takes 2"),
+        (["end-to-end", "--dtype", "f64"], "argument --dtype: end-to-end: nothing in f64"),
     ],
 )
 def test_wrong_arguments(wrong, says, capsys):

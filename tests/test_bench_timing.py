@@ -4,15 +4,17 @@ Time itself is a fake clock here, so that no test depends on the machine. torch 
 """
 
 import math
+import os
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fastmlp
 from fastmlp import use_backend
-from fastmlp.bench import cases, check, peer_numpy, peers, programs, timing, work
+from fastmlp.bench import cases, ceilings, check, environment, others, peers, programs, timing, work, worker
 from fastmlp.bench.timing import Times
 from fastmlp.bench.work import Case
 from fastmlp.bench.worker import Bench, peak_mib, settled_mib
@@ -86,10 +88,11 @@ def test_turns_add_up():
     assert len(t.times["a"].samples) == 5
 
 
-def test_a_ratio_is_precise_or_not():
-    steady, shaky = Times([1.0] * 6), Times([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
-    assert timing.precise(steady, steady) and not timing.precise(steady, shaky)
-    assert not timing.precise(Times([1.0] * 5), Times([1.0] * 5))  # too few to tell
+def test_the_interval_of_a_ratio_reaches_over_the_sessions():
+    ours, theirs = Times([1.0] * 18), Times([1.0] * 16 + [5.0] * 2)
+    together, apart = timing.speed_up(ours, theirs), timing.speed_up(ours, theirs, [16, 2])
+    assert (together.low, together.high) == (1, 1) and (apart.low, apart.high) == (1, 5)
+    assert together.median == apart.median == 1
 
 
 @pytest.mark.parametrize("units", [1, 20, 900, 50_000])
@@ -155,6 +158,27 @@ def test_anything_else_is_refused(right, spoil, message):
     assert message in check.problem([got], [right], "float32", 100)
 
 
+def test_a_unit_that_switches_may_move_a_gradient_but_not_a_loss():
+    case = Case("network", "Adam", (7, 5, 4, 3))
+    want = [np.asarray(2.0), np.ones(100)]
+    gradient = np.ones(100, np.float32)
+    gradient[7] += 5e-3
+    assert check.case_problem(case, [np.float32(2), gradient], want) is None
+    assert "result 1 is wrong" in check.case_problem(case, [np.float32(2), gradient * np.float32(1.005)], want)
+    assert "result 0 is wrong" in check.case_problem(case, [np.float32(2.001), gradient], want)
+
+
+def test_an_answer_is_computed_once(tmp_path, monkeypatch):
+    case = Case("backward", "relu", (3, 4, 5))
+    answers = check.Answers(tmp_path)
+    first = answers.of(case)
+    monkeypatch.setattr(check, "expected", lambda case, a: pytest.fail("computed again"))
+    again = answers.of(case)
+    assert len(first) == len(again) == 3
+    for one, other, right in zip(first, again, work.expected(case, work.inputs(case))):
+        assert np.array_equal(one, right) and np.array_equal(other, right)
+
+
 def test_a_missing_result_is_refused(right):
     assert "1 results where 2" in check.problem([right], [right, right], "float64", 1)
 
@@ -180,6 +204,26 @@ def test_the_table_holds_what_it_should():
     assert 0 < len(quick) < len(cases.CASES)
     assert {c.section for c in quick} == set(cases.SECTIONS) - {"busy", "classes", "training", "cold"}
     assert {c.dtype for c in cases.select(["linear"], ["float64"])} == {"float64"}
+
+
+@pytest.mark.parametrize(
+    ("case", "flops", "size"),
+    [
+        (Case("linear", "relu", (2, 3, 5)), 60, None),
+        (Case("backward", "relu", (2, 3, 5)), 120, None),  # dy w and dyᵀ x
+        (Case("classes", "labels", (2, 3, 5)), 180, None),
+        (Case("predict", "relu", (2, 3, 5, 7)), 60 + 140, None),
+        (Case("network", "Adam", (2, 3, 5, 7)), 2 * 60 + 3 * 140, None),  # the first layer has no dx
+        (Case("softmax", "softmax", (2, 3), "float64"), None, 96),
+        (Case("cross_entropy", "labels", (2, 3)), None, 48),
+        (Case("optim", "SGD", (3, 5)), None, 5 * 4 * 20),
+        (Case("optim", "Adam", (3, 5)), None, 7 * 4 * 20),
+        (Case("loss", "mse_loss", (4,)), None, None),
+    ],
+    ids=lambda v: v.name if isinstance(v, Case) else None,
+)
+def test_how_much_work_a_case_is(case, flops, size):
+    assert (case.flops, case.bytes) == (flops, size)
 
 
 def test_inputs_are_the_same_in_every_process():
@@ -237,7 +281,10 @@ def test_every_way_to_do_a_case_is_right(case):
     a = work.inputs(case)
     want = work.expected(case, a)
     ways = peers.versions("fastmlp", case, a) + peers.versions("numpy", case, a)
-    assert len(ways) == (1 if case.kernel in peer_numpy.NOT_IN_NUMPY and case.section != "optim" else 2)
+    alone = (
+        case.section in ("step", "network") or case.kernel == "gelu" or case.kernel.startswith("binary_cross_entropy")
+    )
+    assert len(ways) == 2 - alone  # what NumPy has no function for
     for version in ways:
         with use_backend("numpy"):
             got = version.results()
@@ -298,3 +345,149 @@ def test_the_memory_of_a_way_is_what_it_holds_needs_and_gives(monkeypatch):
     if mib is None:
         pytest.skip("this system does not tell")
     assert 60 <= mib <= 70 and bench.memory_mib("other") >= 63
+
+
+# ---------------------------------------------------------------------------------------- within a worker
+
+
+class Clock:
+    """Time that passes when somebody sleeps or works; process_time with it, until the threads sleep."""
+
+    def __init__(self, busy=0.0):
+        self.now, self.busy, self.used = 0.0, busy, 0.0
+
+    def sleep(self, seconds):
+        self.used += min(seconds, max(0.0, self.busy - self.now))
+        self.now += seconds
+
+    def perf_counter(self):
+        return self.now
+
+    def process_time(self):
+        return self.used
+
+
+@pytest.mark.parametrize(("busy", "least", "most"), [(0.0, 0.006, 0.01), (0.1, 0.1, 0.12), (9.0, 0.25, 0.27)])
+def test_a_worker_answers_when_its_threads_sleep(monkeypatch, busy, least, most):
+    clock = Clock(busy)
+    monkeypatch.setattr(worker, "time", clock)
+    worker.wait_until_idle()
+    assert least <= clock.now <= most
+
+
+def test_a_short_call_is_timed_after_one_that_warms_up(monkeypatch):
+    bench, calls = Bench("numpy", 1), []
+    bench.versions["way"] = way = peers.Version("way", lambda: calls.append(1))
+    bench.time("way", 3)
+    assert len(calls) == 1 + 3
+    way.seconds = 1.0
+    bench.time("way", 1)
+    assert len(calls) == 4 + 1  # a second is long
+
+
+def test_a_first_call_counts_what_is_made_for_it(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(worker, "time", clock)
+
+    def ways(*_):
+        clock.now += 2
+        return [peers.Version("way", lambda: clock.sleep(3)), peers.Version("other", lambda: clock.sleep(50))]
+
+    bench = Bench("numpy", 1)
+    monkeypatch.setattr(worker, "versions", ways)
+    assert bench.first_call(Case("tiny", "relu", (1, 2, 3))) == 5
+
+
+def test_every_library_is_told_the_number_of_threads(monkeypatch):
+    monkeypatch.delenv("OMP_PROC_BIND", raising=False)
+    env = worker.environment_of_threads(3)
+    assert {env[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS", "FASTMLP")} == {"3"}
+    assert env["OMP_PROC_BIND"] == "true"
+    for alone in (worker.environment_of_threads(1), worker.environment_of_threads(3, bound=False)):
+        assert "OMP_PROC_BIND" not in alone
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_and_fastmlp_have_that_many_threads(threads):
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads(), fastmlp.get_num_threads()
+    try:
+        peers.use_threads("torch", threads, None)
+        assert torch.get_num_threads() == threads
+        if fastmlp.get_backend() != "numpy":
+            peers.use_threads("fastmlp", threads, None)
+            assert fastmlp.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before[0])
+        fastmlp.set_num_threads(before[1])
+
+
+TORCH_WAYS = {
+    Case("linear", "gelu", (3, 4, 5)): {"eager", "out="},
+    Case("backward", "relu", (3, 4, 5)): {"autograd", "out="},
+    Case("softmax", "softmax", (3, 4)): {"eager", "out="},
+    Case("cross_entropy", "labels", (3, 4)): {"autograd", "out="},
+    Case("classes", "labels", (3, 4, 5)): {"autograd", "out="},
+    Case("loss", "mse_loss", (9,)): {"autograd", "out="},
+    Case("loss", "binary_cross_entropy", (9,)): {"autograd", "out="},
+    Case("loss", "binary_cross_entropy_with_logits", (9,)): {"autograd", "out="},
+    Case("optim", "Adam", (3, 4)): {"for each", "foreach", "fused"},
+    Case("network", "Adam", (2, 3, 4)): {"eager", "fused Adam"},
+}
+
+
+@pytest.mark.parametrize("case", TORCH_WAYS, ids=lambda case: case.name)
+def test_torch_runs_in_every_way_that_it_has(case):
+    pytest.importorskip("torch")
+    a = work.inputs(case)
+    ways = peers.versions("torch", case, a)
+    assert {way.name for way in ways} == TORCH_WAYS[case]
+    for way in ways:
+        assert check.case_problem(case, way.results(), work.expected(case, a)) is None, way.name
+
+
+# ---------------------------------------------------------------------------------- the machine and its limits
+
+
+def test_others_are_what_is_left_of_the_work_of_the_cpus(tmp_path, monkeypatch):
+    stat, clock = tmp_path / "stat", Clock()
+    tick = os.sysconf("SC_CLK_TCK")
+
+    def busy(cpu0, cpu1):
+        stat.write_text(f"cpu 1 1\ncpu0 {cpu0 * tick} 0 0 77 7 0 0 0\ncpu1 {cpu1 * tick} 0 0 77 7 0 0 0\nintr 5\n")
+
+    monkeypatch.setattr(others, "STAT", stat)
+    monkeypatch.setattr(others, "time", clock)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    own = SimpleNamespace(cpu_seconds=lambda: clock.now / 2)
+    busy(100, 100)
+    all_cpus, one = others.Watch([own]), others.Watch([own], [1])
+    clock.now = 10.0
+    busy(103, 107)  # five of these ten seconds are ours
+    assert all_cpus.share() == pytest.approx((10 - 5) / 20)
+    assert one.share() == pytest.approx((7 - 5) / 10)
+
+
+def test_libraries_are_bound_to_as_many_cpus_as_they_have_threads(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(environment, "_siblings", lambda cpu: {cpu % 2, cpu % 2 + 2})  # two cores
+    bound = {threads: environment.common_cpus(threads) for threads in (1, 2, 3, 4)}
+    assert bound == {1: [1], 2: [1, 0], 3: [1, 0, 3], 4: None}
+
+
+@pytest.mark.parametrize(("shown", "cpus"), [("0,4\n", {0, 4}), ("2-3", {0, 2, 3}), ("", {0})])
+def test_siblings_as_the_system_shows_them(monkeypatch, shown, cpus):
+    monkeypatch.setattr(environment.Path, "read_text", lambda path: shown)
+    assert environment._siblings(0) == cpus
+
+
+def test_the_ceilings(monkeypatch):
+    monkeypatch.setattr(ceilings, "COPY_BYTES", 10**6)
+    monkeypatch.setattr(ceilings, "_copy_once", lambda pool, parts: 0.5)
+    assert ceilings.copy_bandwidth(2) == pytest.approx(2 * 10**6 / 0.5 / 1e9)
+    peaks = ceilings.fma_peaks(2)
+    if peaks is None:
+        pytest.skip("the compiled backend is not there")
+    monkeypatch.setattr("fastmlp.kernels.cython_cpu.fma_peak", lambda bits, seconds: 100.0 * 32 / bits)
+    assert ceilings.fma_peaks(2) == {"float32": 200.0, "float64": 100.0}
+    assert peaks["float32"] > 1.5 * peaks["float64"] > 1
