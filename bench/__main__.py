@@ -16,7 +16,7 @@ from .worker import WorkerError
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 QUICK = Effort(turns=4, seconds=0.008, sessions=2)
-FULL = Effort(turns=5, seconds=0.008, sessions=2, attempts=2, memory=True)
+FULL = Effort(turns=5, seconds=0.008, sessions=2, attempts=2)
 WHOLE = [section for section in SECTIONS if section not in DIMENSIONS]  # those that are no table of cases
 AGAINST = (*PEERS, *BACKENDS)
 EXAMPLES = f"""suites:  {", ".join(SUITES)}

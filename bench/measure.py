@@ -18,14 +18,13 @@ PEAK_FLOPS = 1e10  # a turn is one call, which lasts as long as the peak is meas
 @dataclass(frozen=True)
 class Effort:
     """sessions: with new processes each. turns, seconds: how many turns in one, of what length. attempts: how often a
-    row is timed that other processes disturb. compiled: torch.compile too. memory: is it measured too?"""
+    row is timed that other processes disturb. compiled: torch.compile too."""
 
     turns: int
     seconds: float
     sessions: int = 1
     attempts: int = 1
     compiled: bool = False
-    memory: bool = False
 
 
 def measure(
@@ -57,8 +56,7 @@ def measure(
     if row.problem is None:
         _judge(row, peer)
         _compare_with_ceiling(row, case, ceiling)
-        if effort.memory:
-            _memory(row, (ours, workers[peer]))
+        _memory(row, (ours, workers[peer]))
     return row
 
 
