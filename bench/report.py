@@ -48,7 +48,8 @@ def environment_lines(results: Results) -> list[str]:
     for name, facts in results.libraries.items():
         lines.append(f"{name:<11} " + ", ".join(f"{key} {value}" for key, value in facts.items()))
     lines += [f"{name:<11} not measured: {why}" for name, why in results.missing.items()]
-    return [*lines, f"options     {options_text(results)}"]
+    lines.append(f"options     {options_text(results)}")
+    return [*lines, "MiB         memory of fastmlp/of the other, at the peak of a call, beside the inputs"]
 
 
 def options_text(results: Results) -> str:
