@@ -67,16 +67,16 @@ def installed_mib(library):
 
 
 def _size(package):
-    """Bytes. Of an editable installation, where pip knows no files: of what lies beside the module."""
-    name = package.metadata["Name"]
-    if name == "fastmlp" and "__editable__" in "".join(map(str, package.files or [])):
+    """Bytes. Of fastmlp, which may run from its checkout, where pip knows no files: of what a wheel has of it."""
+    if package.metadata["Name"] == "fastmlp":
         import fastmlp
         from fastmlp import kernels
 
         folders = [Path(module.__file__).parent for module in (fastmlp, kernels)]
-        files = [f for folder in folders for f in folder.rglob("*") if f.suffix in (".py", ".so", ".pyd", ".pxd")]
-        return sum(f.stat().st_size for f in files)
-    return sum(Path(f.locate()).stat().st_size for f in package.files or [] if Path(f.locate()).is_file())
+        files = {f for folder in folders for f in folder.rglob("*") if f.suffix in (".py", ".pyi", ".so", ".pyd")}
+    else:
+        files = {Path(f.locate()) for f in package.files or []}
+    return sum(f.stat().st_size for f in files if f.is_file())
 
 
 def _shown(show_config):

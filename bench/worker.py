@@ -139,6 +139,7 @@ def environment_of_threads(threads, bound=True):
     for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR", "FASTMLP"):
         env[f"{name}_NUM_THREADS"] = str(threads)
     env["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of compilers beside the work
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # a checkout's import is compared with those of packages that pip compiled
     if bound and threads > 1:
         env.setdefault("OMP_PROC_BIND", "true")
     return env
