@@ -44,12 +44,9 @@ def measure(case, libraries, backend, rounds, seconds):
 
 
 def _start(case, row, workers, backend, cpus, want):
-    """Starts the row's library and takes the fastest of its ways that are right.
-
-    Its threads are not bound to a core: beside a neighbour there they could not leave it.
-    """
+    """Starts the row's library and takes the fastest of its ways that are right."""
     try:
-        worker = workers[row.library] = Worker(row.library, THREADS, backend, cpus, bound=False)
+        worker = workers[row.library] = Worker(row.library, THREADS, backend, cpus)
         names, notes = worker.prepare(case, False)
         wrong = {name: case_problem(case, worker.result(name), want) for name in names}
         right = [name for name in names if not wrong[name]]
