@@ -111,8 +111,9 @@ def environment(results: Results) -> list[str]:
     lines = [
         f"Measured on {e['cpu']}, {e['cpus']} CPUs, {e['system']}, Python {e['python']}: fastmlp "
         f"{fastmlp['version']} ({extras}; revision {e['revision'] or 'unknown'}) beside {peers}, all with the "
-        f"same number of threads, OpenMP's bound to cores, in turns ({options_text(results)}); every result of a table of cases was "
-        "checked against the float64 reference first, and the first epoch of a training against the reference's.",
+        f"same number of threads, OpenMP's bound to cores, in turns ({options_text(results)}); every result of a "
+        "table of cases was checked against the float64 reference first, and the first epoch of a training against "
+        "the reference's.",
         f"Ceilings measured in the same run: {ceilings}; a share of the peak is of what that was in the same turns."
         if ceilings
         else "",
