@@ -64,7 +64,7 @@ def _measure_the_rest(args, results):
                 say(report.training_lines(rows))
     if "cold" in args.sections:
         results.cold = cold.rows(with_peers("cold"))
-        cold.measure(results.cold, args.threads[-1], args.backend, 1 if args.quick else 5)
+        cold.measure(results.cold, args.threads[-1], args.backend, 1 if args.quick else 3)
         say(report.cold_lines(results.cold))
     if "busy" in args.sections:
         for case in busy.CASES:
