@@ -177,7 +177,7 @@ def roofline(results: Results):
             color, mark = LOOKS.get(library, OTHER)
             axes.scatter(*_points(some, library), s=20, alpha=0.7, color=color, marker=mark, linewidth=0)
             shown[library] = _mark(mark, color)
-        _log_axis(axes, "x", "FLOP per byte of the arrays")
+        _log_axis(axes, "x", "FLOP per byte of the arrays (above the slope: out of caches)")
         _log_axis(axes, "y", "GFLOP/s")
         _limits(axes, ceiling, some[0].dtype)
     _legend(figure, dict(reversed(shown.items())))
@@ -215,7 +215,7 @@ def _limits(axes, ceiling: Ceiling, dtype: str) -> None:
 
 @_picture("Time of training to the same accuracy")
 def training(results: Results):
-    """How long each library trained to the accuracy that was aimed at: a panel for each data set."""
+    """How long each library trained to the accuracy that was aimed at: a panel for each data set, with its own scale."""
     done = groups([row for row in results.training if aim_seconds(row)], lambda r: (r.data, r.shape, r.threads))
     if not done:
         return None
@@ -229,8 +229,8 @@ def training(results: Results):
             _right_of(axes, seconds, place, duration(seconds))
         axes.set_yticks(range(len(rows)), [f"{row.library} {way(row)}".strip() for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(aim_seconds(rows[0]) / 3, aim_seconds(rows[-1]) * 3)
-        _log_axis(axes, "x", "time to the aim (logarithmic)", duration)
+        axes.set_xlim(0, 1.3 * aim_seconds(rows[-1]))
+        axes.set_xticks([])  # the bars have their numbers
     return figure
 
 
