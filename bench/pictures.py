@@ -215,7 +215,7 @@ def _limits(axes, ceiling: Ceiling, dtype: str) -> None:
 
 @_picture("Time of training to the same accuracy")
 def training(results: Results):
-    """How long each library trained to the accuracy that was aimed at: a panel for each data set, with its own scale."""
+    """How long each library trained to the accuracy that was aimed at: a panel with its own scale for each data set."""
     done = groups([row for row in results.training if aim_seconds(row)], lambda r: (r.data, r.shape, r.threads))
     if not done:
         return None

@@ -246,6 +246,7 @@ class Bench:
         version = next(v for v in versions(self.library, *self.case) if v.name == name)
         with self._ready(version):
             version.call()  # a network's first step is not a compiled one
+            settled_mib()  # what that has freed would count as needed
             peak = peak_mib(version.call)
         wait_until_idle()
         return None if peak is None else max(0.0, peak - before)
