@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import numpy as np
-
 import fastmlp
 from fastmlp import ops
 
@@ -31,7 +29,7 @@ def versions(case: Case, a: Arrays, compiled: bool) -> list[Version]:
 
 def _linear(case, a):
     x, w, b, act = a["x"], a["w"], a["b"], case.kernel
-    y = np.empty((len(x), len(w)), x.dtype)
+    y = _room((len(x), len(w)), x.dtype)
     return Version("ops.linear", lambda: ops.linear(x, w, b, act, out=y))
 
 
@@ -47,17 +45,17 @@ def _backward(case, a):
 
 
 def _softmax(case, a):
-    x, out, function = a["x"], np.empty_like(a["x"]), getattr(ops, case.kernel)
+    x, out, function = a["x"], _room(a["x"].shape, a["x"].dtype), getattr(ops, case.kernel)
     return Version(f"ops.{case.kernel}", lambda: function(x, out=out))
 
 
 def _cross_entropy(case, a):
-    x, labels, out = a["x"], a["labels"], np.empty_like(a["x"])
+    x, labels, out = a["x"], a["labels"], _room(a["x"].shape, a["x"].dtype)
     return Version("ops.cross_entropy", lambda: ops.cross_entropy(x, labels, out=out))
 
 
 def _loss(case, a):
-    x, target, out, function = a["x"], a["target"], np.empty_like(a["x"]), getattr(ops, case.kernel)
+    x, target, out, function = a["x"], a["target"], _room(a["x"].shape, a["x"].dtype), getattr(ops, case.kernel)
     return Version(f"ops.{case.kernel}", lambda: function(x, target, out=out))
 
 
@@ -70,7 +68,12 @@ def _classes(case, a):
 
 def _gradients(a):
     """Room for dx, dw, db."""
-    return [np.empty_like(a[name]) for name in ("x", "w", "b")]
+    return [_room(a[name].shape, a[name].dtype) for name in ("x", "w", "b")]
+
+
+def _room(shape, dtype):
+    """An array to write into, as the library makes them itself: aligned, as torch's are."""
+    return fastmlp.empty(shape, dtype=dtype).numpy()
 
 
 def trainer(shape, a: Arrays, x, labels, lr: float) -> Trainer:
