@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager
 
 from .cases import MIDDLE
-from .check import case_problem
+from .measure import right_versions, why_none
 from .others import Watch
 from .results import BusyRow
 from .work import Case, expected, inputs
@@ -47,14 +47,11 @@ def _start(case, row, workers, backend, cpus, want):
     """Starts the row's library and takes the fastest of its ways that are right."""
     try:
         worker = workers[row.library] = Worker(row.library, THREADS, backend, cpus)
-        names, notes = worker.prepare(case, False)
-        wrong = {name: case_problem(case, worker.result(name), want) for name in names}
-        right = [name for name in names if not wrong[name]]
+        right, notes = right_versions(case, worker, want)
         if right:
-            row.version = min(right, key=lambda name: worker.time(name, 10))
+            row.version = min(right, key=lambda version: right[version](10)).removeprefix(f"{row.library} ")
         else:
-            notes += [f"{row.library} {name} refused: {why}" for name, why in wrong.items()]
-            row.problem = "; ".join(notes) or f"the bench knows no way for {row.library}"
+            row.problem = why_none(worker, notes)
     except WorkerError as e:
         row.problem = str(e)
 

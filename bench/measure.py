@@ -65,10 +65,10 @@ def _fill(row, case, pair, ceiling, effort, answers):
     want = answers.of(case)
     batches = {}
     for worker in pair:
-        right, notes = _right_versions(case, worker, want, effort.compiled)
+        right, notes = right_versions(case, worker, want, effort.compiled)
         row.notes += notes
         if not right:
-            return "; ".join(notes) or f"the bench knows no way for {worker.library}"
+            return why_none(worker, notes)
         batches |= right
     if case.flops is not None and ceiling.fma_gflops:
         batches[PEAK] = lambda calls: calls * PEAK_FLOPS / 1e9 / pair[0].fma_peak(case.dtype)
@@ -123,7 +123,7 @@ def _memory(row, pair):
                 row.memory_mib[version] = mib
 
 
-def _right_versions(case, worker, want, compiled):
+def right_versions(case, worker, want, compiled=False):
     """{name: batch} of the versions that run and give the right result; notes, also about the others."""
     names, notes = worker.prepare(case, compiled)
     right = {}
@@ -134,6 +134,11 @@ def _right_versions(case, worker, want, compiled):
         else:
             right[f"{worker.library} {name}"] = _batch(worker, name)
     return right, notes
+
+
+def why_none(worker, notes):
+    """Why no version is right."""
+    return "; ".join(notes) or f"the bench knows no way for {worker.library}"
 
 
 def _batch(worker, name):

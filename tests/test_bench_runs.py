@@ -295,6 +295,7 @@ def test_the_fastest_right_way_stands_beside_the_neighbour(monkeypatch):
     want = [np.zeros(3)]
     seconds = {"slow": 3.0, "fast": 1.0, "wrong": 0.1}
     worker = SimpleNamespace(
+        library="torch",
         prepare=lambda case, compiled: (list(seconds), []),
         result=lambda name: [np.full(3, float(name == "wrong"), np.float32)],
         time=lambda name, calls: seconds[name],
