@@ -100,7 +100,8 @@ def _predict(case, t):
 
 
 def _classes(case, t):
-    leaves, labels = [t[name].clone().requires_grad_() for name in ("x", "w", "b")], t["labels"]
+    x, w, b, labels = (t[name] for name in ("x", "w", "b", "labels"))
+    leaves = [v.detach().requires_grad_() for v in (x, w, b)]
 
     def autograd():
         loss = F.cross_entropy(F.linear(*leaves), labels)
@@ -111,7 +112,6 @@ def _classes(case, t):
         dz = (log_p.exp() - F.one_hot(labels, len(w))) / len(x)
         return F.nll_loss(log_p, labels), dz.mm(w), dz.t().mm(x), dz.sum(0)
 
-    x, w, b, labels = (t[name] for name in ("x", "w", "b", "labels"))
     dx, dw, db, z = torch.empty_like(x), torch.empty_like(w), torch.empty_like(b), torch.empty(len(x), len(w))
     loss_into = _loss_into(z, labels)
 
@@ -139,7 +139,7 @@ def _loss_into(x, labels):
 
 def _backward(case, t):
     x, w, b, dy, y = (t[name] for name in ("x", "w", "b", "dy", "y"))
-    leaves = [v.clone().requires_grad_() for v in (x, w, b)]
+    leaves = [v.detach().requires_grad_() for v in (x, w, b)]
     own_y = F.relu(F.linear(*leaves))
     dz, dx, dw, db = torch.empty_like(dy), torch.empty_like(x), torch.empty_like(w), torch.empty_like(b)
     mask = aten.threshold_backward.grad_input
@@ -169,7 +169,7 @@ def _softmax(case, t):
 
 def _cross_entropy(case, t):
     x, labels = t["x"], t["labels"]
-    leaf = x.clone().requires_grad_()
+    leaf = x.detach().requires_grad_()
 
     def autograd():
         loss = F.cross_entropy(leaf, labels)
@@ -186,7 +186,7 @@ def _cross_entropy(case, t):
 
 def _loss(case, t):
     x, target = t["x"], t["target"]
-    leaf = x.clone().requires_grad_()
+    leaf = x.detach().requires_grad_()
     function = getattr(F, case.kernel)
     slope = {
         "mse_loss": lambda x, t: 2 * (x - t),
